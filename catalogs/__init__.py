@@ -1,0 +1,1 @@
+"""What a scene is: sensors, legends, and the readers that list scenes."""

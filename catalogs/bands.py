@@ -1,0 +1,30 @@
+"""Bands by their STAC common names, and the physical unit that each is measured in."""
+
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Unit(StrEnum):
+    """What the numbers of a raster mean before any conversion."""
+
+    DN = "dn"
+    REFLECTANCE = "reflectance"
+    KELVIN = "kelvin"
+    CELSIUS = "celsius"
+
+
+PHYSICAL_UNIT = MappingProxyType(
+    dict.fromkeys(
+        (
+            "coastal", "blue", "green", "yellow", "red", "pan",
+            "rededge071", "rededge075", "rededge078", "nir", "nir08", "nir09",
+            "cirrus", "swir16", "swir22",
+        ),
+        Unit.REFLECTANCE,
+    )
+    | dict.fromkeys(("lwir11", "lwir12"), Unit.KELVIN)
+)  # fmt: skip
+"""Common name -> the unit a model sees it in: top-of-atmosphere reflectance, or brightness temperature in kelvin.
+
+Names follow the STAC `eo` extension, version 1.1 (https://github.com/stac-extensions/eo).
+"""

@@ -1,0 +1,36 @@
+"""Every way a run can end, and the exit code that each one carries."""
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Base of every error of the pipeline. The message names what was found, where, and the way out."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class ConfigError(PipelineError):
+    """The workflow file or the command line is wrong; nothing was touched."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SceneFailedError(PipelineError):
+    """One scene could not be finished; the others go on."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class EnvironmentFailedError(PipelineError):
+    """Disk, permission, lock, memory or cluster: the run stops and can be resumed."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class ModelRefusedError(PipelineError):
+    """Weights or card do not match what they claim; no scene was read."""
+
+    exit_code: ClassVar[int] = 5
+
+
+EXIT_INTERRUPTED = 130
