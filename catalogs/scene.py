@@ -9,6 +9,7 @@ from affine import Affine
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
 from rspipe.catalogs.errors import SceneError
+from rspipe.catalogs.simulation import SimulationSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,9 @@ class RasterBand:
 class SimulatedBand:
     """One band of a simulated scene: computed, not read."""
 
-    seed: int
+    spec: SimulationSpec
     channel: str
+    """One of `simulation.CHANNELS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,162 @@
+"""Light on its way: sun, shadow, ground, air and cloud layers become what the sensor measures."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rspipe.catalogs.clouds import CIRRUS, CUMULUS, DECK, HAZE, Sky, cumulus_thickness, deck_thickness, layers_at
+from rspipe.catalogs.compiled import compiled
+from rspipe.catalogs.landscape import Ground, ground_at
+from rspipe.catalogs.noise import bell, key, smooth_step
+
+_AIR = np.array([0.083, 0.049, 0.027, 0.011, 0.002, 0.001])
+"""Reflectance of clean air above black ground: blue, green, red, nir, swir16, swir22."""
+
+_SKYLIGHT = np.array([0.28, 0.20, 0.15, 0.09, 0.05, 0.04])
+"""Share of the light on the ground that a shadow does not take."""
+
+_WATER_CLOUD = np.array([0.98, 0.93, 0.96, 1.00, 0.62, 0.46])
+_ICE_CLOUD = np.array([0.97, 0.92, 0.94, 0.97, 0.25, 0.27])
+"""Reflectance of a cloud too thick to see through."""
+
+_SCATTER_BACK = 0.075
+"""Half of 1 - g, with g = 0.85: two-stream transmission 1 / (1 + 0.075 tau) (Bohren 1987)."""
+
+_LAPSE_K_M = 0.0065
+_ABSORPTION = 0.6
+"""Thermal absorption depth over visible optical thickness."""
+
+THIN_FROM = 0.5
+THICK_FROM = 6.0
+"""Optical thickness from which a pixel is thin and thick cloud: about 4 % and 30 % of the light turned back."""
+SHADOW_FROM = 4.0
+"""Optical thickness in the sun's way from which a clear pixel is in shadow: a quarter of the light lost."""
+CLEAR_ID, THIN_ID, THICK_ID, SHADOW_ID = range(4)
+
+
+class World(NamedTuple):
+    """All that decides the value of a pixel."""
+
+    seed: np.uint64
+    ground: Ground
+    sky: Sky
+    height_m: tuple[float, float, float, float]
+    """Of each cloud layer, lowest first."""
+    sunward_m: tuple[float, float]
+    """Way east and way south towards the sun for each metre of height."""
+    vapour_glow: float
+    """Reflectance of the cirrus band above the lowest ground."""
+    sensor_noise: float
+
+
+class Measured(NamedTuple):
+    """The arrays that `measure` fills: bands (8, H, W), thickness (H, W) and class (H, W)."""
+
+    bands: NDArray[np.float32]
+    thickness: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+@compiled
+def transmission(thickness: float) -> float:
+    """Return the share of light that a layer of that optical thickness lets through, diffuse light included."""
+    return 1.0 / (1.0 + _SCATTER_BACK * thickness)
+
+
+@compiled
+def decay(depth: float) -> float:
+    """Return e^-depth within 0.002, by sums and products alone so that every processor rounds it alike."""
+    part = depth * 0.0625
+    root = 1.0 / (1.0 + part + 0.5 * part * part)
+    root *= root
+    root *= root
+    root *= root
+    return root * root
+
+
+@compiled
+def _lit(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
+    """Return how the sun meets a cloud's top: above 1 on the slopes that face it."""
+    east_m, south_m = 160.0 * world.sunward_m[0], 160.0 * world.sunward_m[1]
+    slope = 0.0
+    if thickness[CUMULUS] > 1.0:
+        slope += thickness[CUMULUS] - cumulus_thickness(world.sky, x_m + east_m, y_m + south_m)
+    if thickness[DECK] > 1.0:
+        slope += 2.0 * (thickness[DECK] - deck_thickness(world.sky, x_m + east_m, y_m + south_m))
+    return 1.0 + min(0.16, max(-0.35, 0.010 * slope))
+
+
+@compiled
+def _shade(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
+    """Return the optical thickness between the sun and the ground at a place."""
+    at_x, at_y = np.empty(4), np.empty(4)
+    for layer in range(4):
+        at_x[layer] = x_m + world.height_m[layer] * world.sunward_m[0]
+        at_y[layer] = y_m + world.height_m[layer] * world.sunward_m[1]
+    layers_at(world.sky, at_x, at_y, thickness)
+    return float(thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS])
+
+
+@compiled
+def _through_layers(world: World, lit: float, thickness: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    """Carry the light of the ground, eight numbers in `found`, up through the layers, the lowest first."""
+    for layer in range(4):
+        if thickness[layer] > 0.0:
+            height_m = world.height_m[layer]
+            through = transmission(thickness[layer])
+            ice = smooth_step(3500.0, 7000.0, height_m)
+            for band in range(6):
+                cloud = _WATER_CLOUD[band] + ice * (_ICE_CLOUD[band] - _WATER_CLOUD[band])
+                found[band] = found[band] * through + lit * cloud * (1.0 - through)
+            above_vapour = smooth_step(500.0, 10_000.0, height_m)
+            found[6] = found[6] * through + 0.9 * above_vapour * above_vapour * (1.0 - through)
+            warm = decay(_ABSORPTION * thickness[layer])
+            cloud_k = max(212.0, world.ground.temperature_k - 2.0 - _LAPSE_K_M * height_m)
+            found[7] = found[7] * warm + cloud_k * (1.0 - warm)
+
+
+@compiled
+def _label(thickness: float, shade: float) -> int:
+    if thickness >= THICK_FROM:
+        return THICK_ID
+    if thickness >= THIN_FROM:
+        return THIN_ID
+    return SHADOW_ID if shade >= SHADOW_FROM else CLEAR_ID
+
+
+@compiled
+def measure(world: World, first_row: int, first_column: int, measured: Measured) -> None:
+    """Fill the arrays of a block with what the sensor measures there, and with the truth.
+
+    Args:
+        world: what decides the value of a pixel.
+        first_row: of the block, in the scene.
+        first_column: likewise.
+        measured: arrays to fill: reflectance in seven bands, then kelvin; optical thickness; class id.
+    """
+    thickness, at_x, at_y, ground, found = np.empty(4), np.empty(4), np.empty(4), np.empty(7), np.empty(8)
+    pixel_m = world.ground.pixel_m
+    for i in range(measured.labels.shape[0]):
+        for j in range(measured.labels.shape[1]):
+            row, column = first_row + i, first_column + j
+            x_m, y_m = (column + 0.5) * pixel_m, (row + 0.5) * pixel_m
+            shade = _shade(world, x_m, y_m, thickness)
+            lost = 1.0 - transmission(shade)
+            ground_at(world.ground, row, column, ground)
+            for band in range(6):
+                air = _AIR[band] * (1.0 - 0.15 * lost)
+                found[band] = air + ground[band] * (1.0 - (1.0 - _SKYLIGHT[band]) * lost)
+            found[6] = world.vapour_glow * (1.0 + ground[3])
+            found[7] = ground[6] - 5.0 * lost
+            at_x[:], at_y[:] = x_m, y_m
+            layers_at(world.sky, at_x, at_y, thickness)
+            total = thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS]
+            if total > 0.0:
+                _through_layers(world, _lit(world, x_m, y_m, thickness), thickness, found)
+            for band in range(7):
+                shake = bell(key(world.seed, 40 + band), row, column)
+                measured.bands[band, i, j] = found[band] + world.sensor_noise * (0.2 + found[band]) * shake
+            measured.bands[7, i, j] = found[7] + 60.0 * world.sensor_noise * bell(key(world.seed, 47), row, column)
+            measured.thickness[i, j] = total
+            measured.labels[i, j] = _label(total, shade)

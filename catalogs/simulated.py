@@ -1,0 +1,240 @@
+"""Simulated scenes: bands and truth of any block, computed from the scene's seed and the block's place alone."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import cos, radians, sin, tan
+from statistics import NormalDist
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
+from rspipe.catalogs.clouds import Sky
+from rspipe.catalogs.errors import SceneError
+from rspipe.catalogs.landscape import Ground
+from rspipe.catalogs.legends import NODATA_ID
+from rspipe.catalogs.radiation import Measured, World, measure
+from rspipe.catalogs.scene import Band, Grid, Linear, Scene, SimulatedBand
+from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
+
+EPSG = 32618
+ORIGIN_EAST_M, ORIGIN_NORTH_M = 300_000.0, 4_600_000.0
+"""Upper left corner of every simulated scene."""
+FILL = 0
+HAZE_HEIGHT_M = 800.0
+
+_REFLECTANCE = Linear(scale=2e-5, offset=-0.1)
+_KELVIN = Linear(scale=0.01, offset=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedBlock:
+    """What one block of a scene holds."""
+
+    bands: NDArray[np.float32]
+    """(8, H, W), in the order of `CHANNELS`: reflectance, kelvin last; NaN outside the swath."""
+    thickness: NDArray[np.float32]
+    """(H, W), optical thickness of all layers; NaN outside the swath."""
+    labels: NDArray[np.uint8]
+    """(H, W), ids of the cloud-thickness legend, 255 outside the swath."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedReader:
+    """Reads one band of a simulated scene in the numbers that a file of it would hold."""
+
+    band: Band
+
+    def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
+        """Return the stored numbers (H, W) of a block.
+
+        Raises:
+            SceneError: the band is not simulated, or the block leaves the scene.
+        """
+        origin = self.band.origin
+        if not isinstance(origin, SimulatedBand):
+            raise SceneError(f"band {self.band.name!r} lies in {origin.path}: it is read, not simulated")
+        block = _shared_block(origin.spec, (rows.start, rows.stop), (cols.start, cols.stop))
+        return stored(origin.channel, block.bands[CHANNELS.index(origin.channel)])
+
+
+def scene(spec: SimulationSpec) -> Scene:
+    """Return the scene that a specification describes; nothing is computed yet."""
+    grid = Grid(
+        crs_wkt=CRS.from_epsg(EPSG).to_wkt(),
+        transform=Affine(spec.pixel_size_m, 0.0, ORIGIN_EAST_M, 0.0, -spec.pixel_size_m, ORIGIN_NORTH_M),
+        height_px=spec.height_px,
+        width_px=spec.width_px,
+    )
+    bands = tuple(
+        Band(
+            name=channel,
+            origin=SimulatedBand(spec=spec, channel=channel),
+            dtype="uint16",
+            unit=Unit.DN,
+            conversion=conversion(channel),
+            fills=(float(FILL),),
+            grid=grid,
+        )
+        for channel in CHANNELS
+    )
+    name = f"simulated-{spec.seed}"
+    return Scene(id=name, slug=name, sensor="simulated", acquired_at=None, bands=bands, grid=grid, kind="simulated")
+
+
+def conversion(channel: str) -> Linear:
+    """Return how a channel's stored numbers become physical ones."""
+    return _KELVIN if PHYSICAL_UNIT[channel] is Unit.KELVIN else _REFLECTANCE
+
+
+def stored(channel: str, physical: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return physical numbers as the source's integers; NaN becomes the fill, and no other number does."""
+    linear = conversion(channel)
+    numbers = np.rint((physical.astype(np.float64) - linear.offset) / linear.scale)
+    return np.where(np.isnan(physical), FILL, np.clip(numbers, 1, 65535)).astype(np.uint16)
+
+
+def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBlock:
+    """Compute all bands and the truth of one block; any sub-block equals the same part of the whole.
+
+    Raises:
+        SceneError: the block is empty or leaves the scene.
+    """
+    _require_inside(spec, rows, cols)
+    shape = (rows.stop - rows.start, cols.stop - cols.start)
+    measured = Measured(
+        bands=np.empty((len(CHANNELS), *shape), np.float32),
+        thickness=np.empty(shape, np.float32),
+        labels=np.empty(shape, np.uint8),
+    )
+    measure(_world(spec), rows.start, cols.start, measured)
+    if spec.wedge:
+        outside = _outside_swath(spec, rows, cols)
+        measured.bands[:, outside] = np.nan
+        measured.thickness[outside] = np.nan
+        measured.labels[outside] = NODATA_ID
+    return SimulatedBlock(bands=measured.bands, thickness=measured.thickness, labels=measured.labels)
+
+
+def training_patch(
+    seed: int, index: int, size_px: int, pixel_size_m: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return one patch under a landscape, sky and sun of its own: physical bands (8, H, W) and class ids (H, W)."""
+    block = compute_block(patch_spec(seed, index, size_px, pixel_size_m), slice(0, size_px), slice(0, size_px))
+    return block.bands, block.labels
+
+
+def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> SimulationSpec:
+    """Draw the specification of one training patch: seasons, climates and weathers of all kinds."""
+    draw = np.random.default_rng((seed, index))
+    temperature_k = float(draw.normal(289.0, 10.0))
+    cold = temperature_k < 278.0
+
+    def share(likely: float, most: float) -> float:
+        return float(draw.uniform(0.02, most)) if draw.random() < likely else 0.0
+
+    return SimulationSpec(
+        seed=int(draw.integers(2**62)),
+        height_px=size_px,
+        width_px=size_px,
+        pixel_size_m=pixel_size_m,
+        sun_elevation_deg=float(draw.uniform(22.0, 68.0)),
+        sun_azimuth_deg=float(draw.uniform(90.0, 270.0)),
+        wedge=False,
+        land=Land(
+            water=share(0.6, 0.5),
+            dry=share(0.6, 0.9),
+            town=share(0.4, 0.3),
+            snow=share(0.8, 1.0) if cold else share(0.1, 0.1),
+            temperature_k=float(np.clip(temperature_k, 255.0, 312.0)),
+        ),
+        clouds=Clouds(
+            haze=share(0.4, 0.6),
+            cumulus=share(0.6, 0.6),
+            deck=share(0.4, 0.7),
+            cirrus=share(0.5, 0.7),
+            cumulus_height_m=float(draw.uniform(700.0, 3000.0)),
+            cumulus_size_m=float(np.exp(draw.uniform(np.log(800.0), np.log(9000.0)))),
+            street=float(draw.uniform(0.0, 1.0)),
+            deck_height_m=float(draw.uniform(1200.0, 8000.0)),
+            cirrus_height_m=float(draw.uniform(7000.0, 12_000.0)),
+            wind_azimuth_deg=float(draw.uniform(0.0, 360.0)),
+        ),
+    )
+
+
+@lru_cache(maxsize=2)
+def _shared_block(spec: SimulationSpec, rows: tuple[int, int], cols: tuple[int, int]) -> SimulatedBlock:
+    """Compute a block once for all its bands: readers of the eight bands ask for the same block one after another."""
+    block = compute_block(spec, slice(*rows), slice(*cols))
+    block.bands.setflags(write=False)
+    return block
+
+
+def _require_inside(spec: SimulationSpec, rows: slice, cols: slice) -> None:
+    for name, part, size_px in (("rows", rows, spec.height_px), ("columns", cols, spec.width_px)):
+        if part.step not in (None, 1) or not 0 <= part.start < part.stop <= size_px:
+            raise SceneError(f"simulated scene {spec.seed}: {name} {part} are not a block of its {size_px}")
+
+
+def _outside_swath(spec: SimulationSpec, rows: slice, cols: slice) -> NDArray[np.bool_]:
+    """Return where the slanting swath does not reach: a wedge at the upper left and one at the lower right."""
+    row = np.arange(rows.start, rows.stop, dtype=np.int64)[:, None]
+    column = np.arange(cols.start, cols.stop, dtype=np.int64)[None, :]
+    left: NDArray[np.bool_] = 1000 * column + 213 * row < 160 * spec.width_px
+    right: NDArray[np.bool_] = (
+        1000 * (spec.width_px - 1 - column) + 213 * (spec.height_px - 1 - row) < 160 * spec.width_px
+    )
+    return np.logical_or(left, right)
+
+
+def _threshold(share: float) -> float:
+    """Return the number of deviations that a normal field exceeds on that share of the area."""
+    return -NormalDist().inv_cdf(min(share, 0.9999)) if share > 0.0 else 99.0
+
+
+@lru_cache(maxsize=64)
+def _world(spec: SimulationSpec) -> World:
+    land, clouds = spec.land, spec.clouds
+    seed = np.uint64(spec.seed)
+    azimuth, wind = radians(spec.sun_azimuth_deg), radians(clouds.wind_azimuth_deg)
+    ground = Ground(
+        seed=seed,
+        pixel_m=spec.pixel_size_m,
+        water_above=-_threshold(land.water),
+        dry_above=_threshold(land.dry),
+        town_above=_threshold(land.town),
+        snow_above=_threshold(land.snow),
+        temperature_k=land.temperature_k,
+        sunward_east=sin(azimuth),
+        sunward_south=-cos(azimuth),
+    )
+    sky = Sky(
+        seed=seed,
+        pixel_m=spec.pixel_size_m,
+        haze_above=_threshold(clouds.haze),
+        cumulus_above=_threshold(clouds.cumulus),
+        deck_above=_threshold(clouds.deck),
+        cirrus_above=_threshold(clouds.cirrus),
+        cumulus_size_m=clouds.cumulus_size_m,
+        street=clouds.street,
+        wind_east=sin(wind),
+        wind_south=-cos(wind),
+    )
+    return World(
+        seed=seed,
+        ground=ground,
+        sky=sky,
+        height_m=(HAZE_HEIGHT_M, clouds.cumulus_height_m, clouds.deck_height_m, clouds.cirrus_height_m),
+        sunward_m=shadow_way(spec),
+        vapour_glow=0.0015,
+        sensor_noise=0.002,
+    )
+
+
+def shadow_way(spec: SimulationSpec) -> tuple[float, float]:
+    """Return the way from a shadow to its cloud, metres east and metres south, for each metre of the cloud's height."""
+    azimuth, elevation = radians(spec.sun_azimuth_deg), radians(spec.sun_elevation_deg)
+    return sin(azimuth) / tan(elevation), -cos(azimuth) / tan(elevation)
