@@ -1,0 +1,61 @@
+"""The encoder: a ConvNeXt that returns one feature map per stride 4, 8, 16, 32."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import timm
+from timm.layers.norm import LayerNorm2d
+from torch import Tensor, nn
+
+from rspipe.models.specs import PyramidSpec, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Blocks and channels of the four ConvNeXt stages."""
+
+    depths: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int]
+
+
+SIZES: MappingProxyType[Size, Stages] = MappingProxyType(
+    {
+        "pico": Stages((1, 1, 2, 1), (32, 64, 128, 256)),
+        "atto": Stages((2, 2, 6, 2), (40, 80, 160, 320)),
+        "femto": Stages((2, 2, 6, 2), (48, 96, 192, 384)),
+        "nano": Stages((2, 2, 8, 2), (80, 160, 320, 640)),
+        "tiny": Stages((3, 3, 9, 3), (96, 192, 384, 768)),
+        "small": Stages((3, 3, 27, 3), (96, 192, 384, 768)),
+        "base": Stages((3, 3, 27, 3), (128, 256, 512, 1024)),
+    }
+)
+"""tiny, small, base: arXiv 2201.03545. atto to nano: their usual reductions. pico: smaller than any, for tests."""
+
+
+class Pyramid(nn.Module):
+    """ConvNeXt stages without classifier: image (B, bands, H, W) -> maps (B, C_i, H / s_i, W / s_i), s = 4, 8, 16, 32.
+
+    Each map is taken after its stage and before the next downsampling. H and W are multiples of 32.
+    """
+
+    def __init__(self, spec: PyramidSpec) -> None:
+        super().__init__()
+        stages = SIZES[spec.size]
+        self.widths = stages.widths
+        self.body: nn.Module = timm.create_model(
+            "convnext_tiny",
+            pretrained=False,
+            features_only=True,
+            in_chans=spec.in_bands,
+            depths=stages.depths,
+            dims=stages.widths,
+            drop_path_rate=spec.drop_path,
+        )
+        self.norms = nn.ModuleList(LayerNorm2d(width) for width in stages.widths) if spec.level_norms else None
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the four maps, finest first."""
+        maps: list[Tensor] = self.body(image)
+        if self.norms is None:
+            return maps
+        return [norm(level) for norm, level in zip(self.norms, maps, strict=True)]
