@@ -79,6 +79,11 @@ def write_bytes(target: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
+def write_text(target: Path, content: str) -> None:
+    """Make `target` hold exactly `content` in UTF-8, whole or not at all; see `replacing`."""
+    write_bytes(target, content.encode())
+
+
 def remove(targets: Sequence[Path]) -> None:
     """Delete files, then the folders that this leaves empty, and sync what held them.
 
