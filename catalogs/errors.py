@@ -11,3 +11,7 @@ class SourceError(CatalogError):
 
 class SceneError(CatalogError):
     """One scene cannot be used as it is; the other scenes go on, exit code 3."""
+
+
+class YamlError(CatalogError):
+    """A YAML file is not what the strict loader accepts; the message carries file, line and column."""
