@@ -17,6 +17,8 @@ class Sky(NamedTuple):
 
     seed: np.uint64
     pixel_m: float
+    height_m: tuple[float, float, float, float]
+    """Of each layer, lowest first."""
     haze_above: float
     cumulus_above: float
     deck_above: float
@@ -30,7 +32,7 @@ class Sky(NamedTuple):
 @compiled
 def haze_thickness(sky: Sky, x_m: float, y_m: float) -> float:
     """Return the optical thickness of the low haze: smooth banks of 0 to about 4."""
-    bank = fractal(key(sky.seed, 20), x_m, y_m, Spectrum(22000.0, sky.pixel_m, 0.45)) - sky.haze_above
+    bank = fractal(key(sky.seed, 20), x_m, y_m, Spectrum(22000.0, 8.0 * sky.pixel_m, 0.45)) - sky.haze_above
     return 2.2 * min(2.0, max(0.0, bank))
 
 
@@ -46,7 +48,7 @@ def cumulus_thickness(sky: Sky, x_m: float, y_m: float) -> float:
         return 0.0
     cell = fractal(key(sky.seed, 23), x_m, y_m, Spectrum(sky.cumulus_size_m, sky.pixel_m, 0.58))
     rise = gate + 0.835 * cell - sky.cumulus_above
-    return rise * (14.0 + 34.0 * rise) if rise > 0.0 else 0.0
+    return rise * (5.0 + 45.0 * rise) if rise > 0.0 else 0.0
 
 
 @compiled
@@ -57,7 +59,7 @@ def deck_thickness(sky: Sky, x_m: float, y_m: float) -> float:
         return 0.0
     along = x_m * sky.wind_east + y_m * sky.wind_south
     across = y_m * sky.wind_east - x_m * sky.wind_south
-    rolls = fractal(key(sky.seed, 25), 0.45 * along, across, Spectrum(2600.0, sky.pixel_m, 0.55))
+    rolls = fractal(key(sky.seed, 25), 0.7 * along, across, Spectrum(2600.0, sky.pixel_m, 0.55))
     rise = sheet + 0.22 * rolls
     return 16.0 * smooth_step(0.0, 0.5, rise) * max(0.2, 1.0 + 0.35 * rolls) + 9.0 * max(0.0, rise)
 
@@ -65,10 +67,12 @@ def deck_thickness(sky: Sky, x_m: float, y_m: float) -> float:
 @compiled
 def cirrus_thickness(sky: Sky, x_m: float, y_m: float) -> float:
     """Return the optical thickness of cirrus: drawn-out veils and threads of 0 to about 5."""
-    bend_m = 5000.0 * gradient_noise(key(sky.seed, 26), x_m / 17000.0, y_m / 17000.0)
+    bend_m = 2500.0 * gradient_noise(key(sky.seed, 26), x_m / 30000.0, y_m / 30000.0)
     along = x_m * sky.wind_south - y_m * sky.wind_east + bend_m
     across = x_m * sky.wind_east + y_m * sky.wind_south + bend_m
-    veil = fractal(key(sky.seed, 27), 0.45 * along, across, Spectrum(20000.0, sky.pixel_m, 0.45)) - sky.cirrus_above
+    veil = (
+        fractal(key(sky.seed, 27), 0.45 * along, across, Spectrum(20000.0, 8.0 * sky.pixel_m, 0.45)) - sky.cirrus_above
+    )
     if veil <= 0.0:
         return 0.0
     thread = fractal(key(sky.seed, 28), 0.12 * along, across, Spectrum(1800.0, sky.pixel_m, 0.6))
@@ -76,9 +80,19 @@ def cirrus_thickness(sky: Sky, x_m: float, y_m: float) -> float:
 
 
 @compiled
-def layers_at(sky: Sky, x_m: NDArray[np.float64], y_m: NDArray[np.float64], thickness: NDArray[np.float64]) -> None:
-    """Write each layer's optical thickness at that layer's own place; all arrays are (4,), lowest layer first."""
-    thickness[HAZE] = haze_thickness(sky, x_m[HAZE], y_m[HAZE])
-    thickness[CUMULUS] = cumulus_thickness(sky, x_m[CUMULUS], y_m[CUMULUS])
-    thickness[DECK] = deck_thickness(sky, x_m[DECK], y_m[DECK])
-    thickness[CIRRUS] = cirrus_thickness(sky, x_m[CIRRUS], y_m[CIRRUS])
+def layers_at(sky: Sky, x_m: float, y_m: float, way: tuple[float, float], thickness: NDArray[np.float64]) -> None:
+    """Write each layer's optical thickness to `thickness` (4,) where a ray from a place on the ground meets it.
+
+    Args:
+        sky: the sky.
+        x_m: of the place, to the east.
+        y_m: of the place, to the south.
+        way: how far east and south the ray goes for each metre that it rises; (0, 0) is straight up.
+        thickness: to be filled, lowest layer first.
+    """
+    east, south = way
+    heights = sky.height_m
+    thickness[HAZE] = haze_thickness(sky, x_m + heights[HAZE] * east, y_m + heights[HAZE] * south)
+    thickness[CUMULUS] = cumulus_thickness(sky, x_m + heights[CUMULUS] * east, y_m + heights[CUMULUS] * south)
+    thickness[DECK] = deck_thickness(sky, x_m + heights[DECK] * east, y_m + heights[DECK] * south)
+    thickness[CIRRUS] = cirrus_thickness(sky, x_m + heights[CIRRUS] * east, y_m + heights[CIRRUS] * south)

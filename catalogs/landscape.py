@@ -45,11 +45,16 @@ class Ground(NamedTuple):
 
 
 @compiled
-def relief(ground: Ground, x_m: float, y_m: float) -> float:
-    """Return the height of the land in deviations; what lies below the water level is sea and lake."""
-    terrain_key = key(ground.seed, 0)
-    bend_m = 6000.0 * gradient_noise(key(ground.seed, 1), x_m / 21000.0, y_m / 21000.0)
-    return fractal(terrain_key, x_m + bend_m, y_m - bend_m, Spectrum(36000.0, ground.pixel_m, 0.52))
+def _basin(ground: Ground, x_m: float, y_m: float) -> float:
+    """Return the broad rise and fall of the land, which makes its seas and lakes, in deviations."""
+    bend_m = 5000.0 * gradient_noise(key(ground.seed, 1), x_m / 21000.0, y_m / 21000.0)
+    return fractal(key(ground.seed, 0), x_m + bend_m, y_m - bend_m, Spectrum(36000.0, 2000.0, 0.52))
+
+
+@compiled
+def _hill(ground: Ground, x_m: float, y_m: float) -> float:
+    """Return the fine relief, ridges and valleys, in deviations."""
+    return 0.09 * fractal(key(ground.seed, 13), x_m, y_m, Spectrum(2200.0, ground.pixel_m, 0.55))
 
 
 @compiled
@@ -77,7 +82,7 @@ def _over(cover: NDArray[np.float64], index: int, share: float) -> None:
 def _cover_land(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float64]) -> None:
     """Share a place on land between the covers: the wild ones, then fields, dry land and towns over them."""
     pixel_m = ground.pixel_m
-    wood = fractal(key(ground.seed, 5), x_m, y_m, Spectrum(9000.0, pixel_m, 0.62))
+    wood = fractal(key(ground.seed, 5), x_m, y_m, Spectrum(9000.0, 2.0 * pixel_m, 0.62))
     cover[SHRUB] = 1.0
     _over(cover, FOREST, smooth_step(-0.5, 0.2, wood))
     farmed = smooth_step(0.1, 0.4, fractal(key(ground.seed, 6), x_m, y_m, Spectrum(26000.0, 8.0 * pixel_m, 0.5)))
@@ -85,10 +90,10 @@ def _cover_land(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float6
         vigour, _ = _parcel(ground, x_m, y_m)
         _over(cover, CROP, farmed * smooth_step(0.2, 0.8, vigour))
         _over(cover, SOIL, farmed * smooth_step(0.75, 0.35, vigour))
-    dry = fractal(key(ground.seed, 7), x_m, y_m, Spectrum(60000.0, pixel_m, 0.55)) - ground.dry_above
+    dry = fractal(key(ground.seed, 7), x_m, y_m, Spectrum(60000.0, 4.0 * pixel_m, 0.55)) - ground.dry_above
     _over(cover, SOIL, smooth_step(0.0, 0.5, dry))
     _over(cover, SAND, smooth_step(0.5, 1.0, dry))
-    town = fractal(key(ground.seed, 8), x_m, y_m, Spectrum(13000.0, 2.0 * pixel_m, 0.5)) - ground.town_above
+    town = fractal(key(ground.seed, 8), x_m, y_m, Spectrum(13000.0, 4.0 * pixel_m, 0.5)) - ground.town_above
     _over(cover, TOWN, 0.85 * smooth_step(0.0, 0.35, town))
 
 
@@ -96,7 +101,8 @@ def _cover_land(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float6
 def _cover(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float64]) -> float:
     """Fill the shares of all covers, and return how the slope is lit: 1 on flat ground."""
     cover[:] = 0.0
-    height = relief(ground, x_m, y_m)
+    hill = _hill(ground, x_m, y_m)
+    height = _basin(ground, x_m, y_m) + hill
     depth = ground.water_above - height
     if depth > 0.05:
         shoal = smooth_step(0.7, 0.0, depth + 0.2 * gradient_noise(key(ground.seed, 9), x_m / 7000.0, y_m / 7000.0))
@@ -104,18 +110,17 @@ def _cover(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float64]) -
         return 1.0
     _cover_land(ground, x_m, y_m, cover)
     step_m = 2.0 * ground.pixel_m
-    uphill = relief(ground, x_m + step_m * ground.sunward_east, y_m + step_m * ground.sunward_south) - height
+    uphill = _hill(ground, x_m + step_m * ground.sunward_east, y_m + step_m * ground.sunward_south) - hill
     _over(cover, SNOW, smooth_step(0.0, 0.25, height - ground.snow_above))
     _over(cover, SAND, 0.7 * smooth_step(-0.06, 0.0, depth))
     _over(cover, SHALLOW_WATER, smooth_step(0.0, 0.05, depth))
-    return min(1.6, max(0.4, 1.0 - uphill * 90.0 / step_m * smooth_step(0.0, 1.5, -depth)))
+    return min(1.6, max(0.4, 1.0 - uphill * 160.0 / step_m * smooth_step(0.0, 1.5, -depth)))
 
 
 @compiled
-def ground_at(ground: Ground, row: int, column: int, found: NDArray[np.float64]) -> None:
-    """Write reflectance in six bands and then the temperature in kelvin of one pixel's ground to `found` (7,)."""
+def ground_at(ground: Ground, row: int, column: int, cover: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    """Write one pixel's shares of the covers to `cover` (9,), reflectances and then kelvin to `found` (7,)."""
     x_m, y_m = (column + 0.5) * ground.pixel_m, (row + 0.5) * ground.pixel_m
-    cover = np.empty(9)
     lit = _cover(ground, x_m, y_m, cover)
     water = cover[DEEP_WATER] + cover[SHALLOW_WATER]
     tone = 0.16 * fractal(key(ground.seed, 10), x_m, y_m, Spectrum(2400.0, ground.pixel_m, 0.75))

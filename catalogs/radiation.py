@@ -1,13 +1,20 @@
 """Light on its way: sun, shadow, ground, air and cloud layers become what the sensor measures."""
 
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from math import nan
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rspipe.catalogs import clouds, landscape, noise
 from rspipe.catalogs.clouds import CIRRUS, CUMULUS, DECK, HAZE, Sky, cumulus_thickness, deck_thickness, layers_at
-from rspipe.catalogs.compiled import compiled
+from rspipe.catalogs.compiled import compiled, kept
 from rspipe.catalogs.landscape import Ground, ground_at
+from rspipe.catalogs.legends import NODATA_ID
 from rspipe.catalogs.noise import bell, key, smooth_step
 
 _AIR = np.array([0.083, 0.049, 0.027, 0.011, 0.002, 0.001])
@@ -23,6 +30,8 @@ _ICE_CLOUD = np.array([0.97, 0.92, 0.94, 0.97, 0.25, 0.27])
 _SCATTER_BACK = 0.075
 """Half of 1 - g, with g = 0.85: two-stream transmission 1 / (1 + 0.075 tau) (Bohren 1987)."""
 
+_SLANT = 0.213
+"""Columns per row by which the edge of the swath leans: the track of a polar orbit at 40 degrees latitude."""
 _LAPSE_K_M = 0.0065
 _ABSORPTION = 0.6
 """Thermal absorption depth over visible optical thickness."""
@@ -41,10 +50,12 @@ class World(NamedTuple):
     seed: np.uint64
     ground: Ground
     sky: Sky
-    height_m: tuple[float, float, float, float]
-    """Of each cloud layer, lowest first."""
-    sunward_m: tuple[float, float]
-    """Way east and way south towards the sun for each metre of height."""
+    sunward: tuple[float, float]
+    """How far east and south a ray to the sun goes for each metre that it rises."""
+    margin_px: float
+    """Width of the part beyond the swath in the first row, at the left; in the last row, at the right."""
+    height_px: int
+    width_px: int
     vapour_glow: float
     """Reflectance of the cirrus band above the lowest ground."""
     sensor_noise: float
@@ -78,7 +89,7 @@ def decay(depth: float) -> float:
 @compiled
 def _lit(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
     """Return how the sun meets a cloud's top: above 1 on the slopes that face it."""
-    east_m, south_m = 160.0 * world.sunward_m[0], 160.0 * world.sunward_m[1]
+    east_m, south_m = 160.0 * world.sunward[0], 160.0 * world.sunward[1]
     slope = 0.0
     if thickness[CUMULUS] > 1.0:
         slope += thickness[CUMULUS] - cumulus_thickness(world.sky, x_m + east_m, y_m + south_m)
@@ -88,22 +99,11 @@ def _lit(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -
 
 
 @compiled
-def _shade(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
-    """Return the optical thickness between the sun and the ground at a place."""
-    at_x, at_y = np.empty(4), np.empty(4)
-    for layer in range(4):
-        at_x[layer] = x_m + world.height_m[layer] * world.sunward_m[0]
-        at_y[layer] = y_m + world.height_m[layer] * world.sunward_m[1]
-    layers_at(world.sky, at_x, at_y, thickness)
-    return float(thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS])
-
-
-@compiled
 def _through_layers(world: World, lit: float, thickness: NDArray[np.float64], found: NDArray[np.float64]) -> None:
     """Carry the light of the ground, eight numbers in `found`, up through the layers, the lowest first."""
     for layer in range(4):
         if thickness[layer] > 0.0:
-            height_m = world.height_m[layer]
+            height_m = world.sky.height_m[layer]
             through = transmission(thickness[layer])
             ice = smooth_step(3500.0, 7000.0, height_m)
             for band in range(6):
@@ -126,6 +126,79 @@ def _label(thickness: float, shade: float) -> int:
 
 
 @compiled
+def _total(thickness: NDArray[np.float64]) -> float:
+    return float(thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS])
+
+
+@compiled
+def _upwelling(world: World, ground: NDArray[np.float64], shade: float, found: NDArray[np.float64]) -> None:
+    """Write what leaves the ground and the clean air above it, eight numbers, to `found`."""
+    lost = 1.0 - transmission(shade)
+    for band in range(6):
+        air = _AIR[band] * (1.0 - 0.15 * lost)
+        found[band] = air + ground[band] * (1.0 - (1.0 - _SKYLIGHT[band]) * lost)
+    found[6] = world.vapour_glow * (1.0 + ground[3])
+    found[7] = ground[6] - 5.0 * lost
+
+
+@compiled
+def _write(world: World, found: NDArray[np.float64], place: tuple[int, int], pixel: NDArray[np.float32]) -> None:
+    """Write a pixel's eight numbers as a sensor with noise sees them."""
+    row, column = place
+    for band in range(7):
+        deviation = world.sensor_noise * (0.2 + found[band])
+        pixel[band] = found[band] + deviation * bell(key(world.seed, 40 + band), row, column)
+    pixel[7] = found[7] + 60.0 * world.sensor_noise * bell(key(world.seed, 47), row, column)
+
+
+@compiled
+def _outside_swath(world: World, row: int, column: int) -> bool:
+    """Tell whether the slanting swath leaves a pixel out: at the upper left or at the lower right."""
+    left_px = column + _SLANT * row
+    right_px = world.width_px - 1 - column + _SLANT * (world.height_px - 1 - row)
+    return min(left_px, right_px) < world.margin_px
+
+
+def _build(sources: int) -> Callable[[World, int, int, Measured], int]:
+    """Compile the loop over a block; `sources` tells the compiler's cache which state of all files it belongs to."""
+
+    def loop(world: World, first_row: int, first_column: int, measured: Measured) -> int:
+        thickness, cover, ground, found = np.empty(4), np.empty(9), np.empty(7), np.empty(8)
+        pixel_m = world.ground.pixel_m
+        for i in range(measured.labels.shape[0]):
+            for j in range(measured.labels.shape[1]):
+                row, column = first_row + i, first_column + j
+                if _outside_swath(world, row, column):
+                    measured.bands[:, i, j], measured.thickness[i, j], measured.labels[i, j] = nan, nan, NODATA_ID
+                    continue
+                x_m, y_m = (column + 0.5) * pixel_m, (row + 0.5) * pixel_m
+                layers_at(world.sky, x_m, y_m, world.sunward, thickness)
+                shade = _total(thickness)
+                ground_at(world.ground, row, column, cover, ground)
+                _upwelling(world, ground, shade, found)
+                layers_at(world.sky, x_m, y_m, (0.0, 0.0), thickness)
+                total = _total(thickness)
+                if total > 0.0:
+                    _through_layers(world, _lit(world, x_m, y_m, thickness), thickness, found)
+                _write(world, found, (row, column), measured.bands[:, i, j])
+                measured.thickness[i, j] = total
+                measured.labels[i, j] = _label(total, shade)
+        return sources
+
+    return kept(loop)
+
+
+def _sources() -> int:
+    """Return a digest of every file that the compiled loop is made from."""
+    digest = sha256()
+    for module in (noise, landscape, clouds, sys.modules[__name__]):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return int.from_bytes(digest.digest()[:7])
+
+
+_LOOP = _build(_sources())
+
+
 def measure(world: World, first_row: int, first_column: int, measured: Measured) -> None:
     """Fill the arrays of a block with what the sensor measures there, and with the truth.
 
@@ -135,28 +208,4 @@ def measure(world: World, first_row: int, first_column: int, measured: Measured)
         first_column: likewise.
         measured: arrays to fill: reflectance in seven bands, then kelvin; optical thickness; class id.
     """
-    thickness, at_x, at_y, ground, found = np.empty(4), np.empty(4), np.empty(4), np.empty(7), np.empty(8)
-    pixel_m = world.ground.pixel_m
-    for i in range(measured.labels.shape[0]):
-        for j in range(measured.labels.shape[1]):
-            row, column = first_row + i, first_column + j
-            x_m, y_m = (column + 0.5) * pixel_m, (row + 0.5) * pixel_m
-            shade = _shade(world, x_m, y_m, thickness)
-            lost = 1.0 - transmission(shade)
-            ground_at(world.ground, row, column, ground)
-            for band in range(6):
-                air = _AIR[band] * (1.0 - 0.15 * lost)
-                found[band] = air + ground[band] * (1.0 - (1.0 - _SKYLIGHT[band]) * lost)
-            found[6] = world.vapour_glow * (1.0 + ground[3])
-            found[7] = ground[6] - 5.0 * lost
-            at_x[:], at_y[:] = x_m, y_m
-            layers_at(world.sky, at_x, at_y, thickness)
-            total = thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS]
-            if total > 0.0:
-                _through_layers(world, _lit(world, x_m, y_m, thickness), thickness, found)
-            for band in range(7):
-                shake = bell(key(world.seed, 40 + band), row, column)
-                measured.bands[band, i, j] = found[band] + world.sensor_noise * (0.2 + found[band]) * shake
-            measured.bands[7, i, j] = found[7] + 60.0 * world.sensor_noise * bell(key(world.seed, 47), row, column)
-            measured.thickness[i, j] = total
-            measured.labels[i, j] = _label(total, shade)
+    _LOOP(world, first_row, first_column, measured)

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import cos, radians, sin, tan
+from math import cos, inf, radians, sin, tan
 from statistics import NormalDist
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from affine import Affine
@@ -14,7 +16,6 @@ from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
 from rspipe.catalogs.clouds import Sky
 from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.landscape import Ground
-from rspipe.catalogs.legends import NODATA_ID
 from rspipe.catalogs.radiation import Measured, World, measure
 from rspipe.catalogs.scene import Band, Grid, Linear, Scene, SimulatedBand
 from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
@@ -23,6 +24,8 @@ EPSG = 32618
 ORIGIN_EAST_M, ORIGIN_NORTH_M = 300_000.0, 4_600_000.0
 """Upper left corner of every simulated scene."""
 FILL = 0
+MARGIN_SHARE = 0.16
+"""Share of the width that the wedge beyond the swath takes from the first row."""
 HAZE_HEIGHT_M = 800.0
 
 _REFLECTANCE = Linear(scale=2e-5, offset=-0.1)
@@ -47,6 +50,14 @@ class SimulatedReader:
 
     band: Band
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """There is nothing to close."""
+
     def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
         """Return the stored numbers (H, W) of a block.
 
@@ -56,8 +67,9 @@ class SimulatedReader:
         origin = self.band.origin
         if not isinstance(origin, SimulatedBand):
             raise SceneError(f"band {self.band.name!r} lies in {origin.path}: it is read, not simulated")
-        block = _shared_block(origin.spec, (rows.start, rows.stop), (cols.start, cols.stop))
-        return stored(origin.channel, block.bands[CHANNELS.index(origin.channel)])
+        block = _stored_block(origin.spec, (rows.start, rows.stop), (cols.start, cols.stop))
+        numbers: NDArray[np.uint16] = block[CHANNELS.index(origin.channel)].copy()
+        return numbers
 
 
 def scene(spec: SimulationSpec) -> Scene:
@@ -110,11 +122,6 @@ def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBl
         labels=np.empty(shape, np.uint8),
     )
     measure(_world(spec), rows.start, cols.start, measured)
-    if spec.wedge:
-        outside = _outside_swath(spec, rows, cols)
-        measured.bands[:, outside] = np.nan
-        measured.thickness[outside] = np.nan
-        measured.labels[outside] = NODATA_ID
     return SimulatedBlock(bands=measured.bands, thickness=measured.thickness, labels=measured.labels)
 
 
@@ -166,28 +173,16 @@ def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> Simu
 
 
 @lru_cache(maxsize=2)
-def _shared_block(spec: SimulationSpec, rows: tuple[int, int], cols: tuple[int, int]) -> SimulatedBlock:
-    """Compute a block once for all its bands: readers of the eight bands ask for the same block one after another."""
-    block = compute_block(spec, slice(*rows), slice(*cols))
-    block.bands.setflags(write=False)
-    return block
+def _stored_block(spec: SimulationSpec, rows: tuple[int, int], cols: tuple[int, int]) -> NDArray[np.uint16]:
+    """Compute a block once for all its bands (8, H, W): readers of the eight ask for the same block in turn."""
+    bands = compute_block(spec, slice(*rows), slice(*cols)).bands
+    return np.stack([stored(channel, band) for channel, band in zip(CHANNELS, bands, strict=True)])
 
 
 def _require_inside(spec: SimulationSpec, rows: slice, cols: slice) -> None:
     for name, part, size_px in (("rows", rows, spec.height_px), ("columns", cols, spec.width_px)):
         if part.step not in (None, 1) or not 0 <= part.start < part.stop <= size_px:
             raise SceneError(f"simulated scene {spec.seed}: {name} {part} are not a block of its {size_px}")
-
-
-def _outside_swath(spec: SimulationSpec, rows: slice, cols: slice) -> NDArray[np.bool_]:
-    """Return where the slanting swath does not reach: a wedge at the upper left and one at the lower right."""
-    row = np.arange(rows.start, rows.stop, dtype=np.int64)[:, None]
-    column = np.arange(cols.start, cols.stop, dtype=np.int64)[None, :]
-    left: NDArray[np.bool_] = 1000 * column + 213 * row < 160 * spec.width_px
-    right: NDArray[np.bool_] = (
-        1000 * (spec.width_px - 1 - column) + 213 * (spec.height_px - 1 - row) < 160 * spec.width_px
-    )
-    return np.logical_or(left, right)
 
 
 def _threshold(share: float) -> float:
@@ -214,6 +209,7 @@ def _world(spec: SimulationSpec) -> World:
     sky = Sky(
         seed=seed,
         pixel_m=spec.pixel_size_m,
+        height_m=(HAZE_HEIGHT_M, clouds.cumulus_height_m, clouds.deck_height_m, clouds.cirrus_height_m),
         haze_above=_threshold(clouds.haze),
         cumulus_above=_threshold(clouds.cumulus),
         deck_above=_threshold(clouds.deck),
@@ -227,14 +223,16 @@ def _world(spec: SimulationSpec) -> World:
         seed=seed,
         ground=ground,
         sky=sky,
-        height_m=(HAZE_HEIGHT_M, clouds.cumulus_height_m, clouds.deck_height_m, clouds.cirrus_height_m),
-        sunward_m=shadow_way(spec),
+        sunward=sunward(spec),
+        margin_px=MARGIN_SHARE * spec.width_px if spec.wedge else -inf,
+        height_px=spec.height_px,
+        width_px=spec.width_px,
         vapour_glow=0.0015,
         sensor_noise=0.002,
     )
 
 
-def shadow_way(spec: SimulationSpec) -> tuple[float, float]:
-    """Return the way from a shadow to its cloud, metres east and metres south, for each metre of the cloud's height."""
+def sunward(spec: SimulationSpec) -> tuple[float, float]:
+    """Return how far a ray to the sun goes east and south for each metre that it rises: from a shadow to its cloud."""
     azimuth, elevation = radians(spec.sun_azimuth_deg), radians(spec.sun_elevation_deg)
     return sin(azimuth) / tan(elevation), -cos(azimuth) / tan(elevation)
