@@ -1,0 +1,155 @@
+"""The JSON of a model card: a STAC item with the `mlm` extension, version 1.4 (https://github.com/stac-extensions/mlm).
+
+Only the fields that this project fills; whatever else stands in a card refuses it. What the extension has no word for
+carries the prefix `rspipe:`.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+
+from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
+from rspipe.models.specs import ModelSpec, StrictModel
+
+MLM_SCHEMA = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
+FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+VERSION_SCHEMA = "https://stac-extensions.github.io/version/v1.2.0/schema.json"
+CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])$")]
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+
+
+class ZScore(StrictModel):
+    """How one band is normalised: (number - mean) / stddev, in the band's physical unit."""
+
+    type: Literal["z-score"] = "z-score"
+    mean: float = Field(allow_inf_nan=False)
+    stddev: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Tensor4(StrictModel):
+    """Shape and type of a tensor; -1 is any size."""
+
+    shape: tuple[int, int, int, int]
+    dim_order: tuple[str, str, str, str]
+    data_type: Literal["float32"] = "float32"
+
+
+class ModelInput(StrictModel):
+    """The one input: bands by common name, in the order of the tensor's channels."""
+
+    name: Literal["scene"] = "scene"
+    bands: tuple[str, ...] = Field(min_length=1)
+    input: Tensor4
+    value_scaling: tuple[ZScore, ...]
+    resize_type: None = None
+
+
+class ClassObject(StrictModel):
+    """One class as the `classification` extension writes it."""
+
+    value: int
+    name: str = Field(min_length=1)
+    color_hint: str = Field(pattern=r"^[0-9A-F]{6}$")
+
+
+class ModelOutput(StrictModel):
+    """The one output: class probabilities; its name is the legend's."""
+
+    name: str = Field(min_length=1)
+    tasks: tuple[Literal["semantic-segmentation"]] = ("semantic-segmentation",)
+    result: Tensor4
+    classes: tuple[ClassObject, ...] = Field(alias="classification:classes", min_length=1)
+
+
+class BandObject(StrictModel):
+    """One band as STAC 1.1 writes it."""
+
+    name: str
+    unit: Unit
+    required: bool = Field(alias="rspipe:required")
+
+    @model_validator(mode="after")
+    def _physical(self) -> Self:
+        expected = PHYSICAL_UNIT.get(self.name)
+        if expected is not self.unit:
+            known = f"is seen in {expected}" if expected else f"is unknown; known: {', '.join(PHYSICAL_UNIT)}"
+            raise ValueError(f"band {self.name!r} in unit {self.unit}: this band {known}")
+        return self
+
+
+class GroundResolution(StrictModel):
+    """The pixel sizes that the model was trained for."""
+
+    min: float = Field(gt=0, allow_inf_nan=False)
+    max: float = Field(gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is larger than max {self.max}")
+        return self
+
+
+class Training(StrictModel):
+    """Where the weights come from and how far they may be trusted, for people."""
+
+    data: str
+    metrics: str
+    limits: str
+
+
+class Properties(StrictModel):
+    """What the model is, takes and gives."""
+
+    datetime: AwareDatetime
+    version: Version
+    title: str = Field(min_length=1)
+    description: str
+    licence: str = Field(alias="license")
+    bands: tuple[BandObject, ...] = Field(min_length=1)
+    name: Slug = Field(alias="mlm:name")
+    architecture: str = Field(alias="mlm:architecture")
+    framework: Literal["PyTorch"] = Field(default="PyTorch", alias="mlm:framework")
+    tasks: tuple[Literal["semantic-segmentation"]] = Field(default=("semantic-segmentation",), alias="mlm:tasks")
+    total_parameters: int = Field(alias="mlm:total_parameters", ge=1)
+    spec: ModelSpec = Field(alias="mlm:hyperparameters")
+    inputs: tuple[ModelInput] = Field(alias="mlm:input")
+    outputs: tuple[ModelOutput] = Field(alias="mlm:output")
+    resolution_m: GroundResolution = Field(alias="rspipe:resolution_m")
+    overlap_px: int = Field(alias="rspipe:overlap_px", ge=0)
+    temperature: float = Field(alias="rspipe:temperature", gt=0, allow_inf_nan=False)
+    training: Training = Field(alias="rspipe:training")
+
+
+class WeightsAsset(StrictModel):
+    """The weights file beside the card."""
+
+    href: str = Field(pattern=r"^\./[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")
+    type: Literal["application/octet-stream; application=safetensors"] = (
+        "application/octet-stream; application=safetensors"
+    )
+    roles: tuple[Literal["mlm:model"], Literal["mlm:weights"]] = ("mlm:model", "mlm:weights")
+    artifact_type: Literal["safetensors"] = Field(default="safetensors", alias="mlm:artifact_type")
+    checksum: str = Field(alias="file:checksum", pattern=r"^1220[0-9a-f]{64}$")
+    """Multihash: 12 = SHA-256, 20 = 32 bytes."""
+
+
+class Assets(StrictModel):
+    """The files of a model."""
+
+    weights: WeightsAsset
+
+
+class Item(StrictModel):
+    """The whole file. A model lies nowhere on Earth: geometry is null and there is no bounding box."""
+
+    type: Literal["Feature"] = "Feature"
+    stac_version: Literal["1.1.0"] = "1.1.0"
+    stac_extensions: tuple[str, ...] = (MLM_SCHEMA, FILE_SCHEMA, VERSION_SCHEMA, CLASSIFICATION_SCHEMA)
+    id: str
+    geometry: None = None
+    properties: Properties
+    links: tuple[()] = ()
+    assets: Assets
