@@ -19,6 +19,8 @@ from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.scene import Band, Grid, RasterBand
 from rspipe.catalogs.trust import GDAL_SETTINGS, HeaderClaim, check_claim, driver_of
 
+_OPEN_SETTINGS = {name: value for name, value in GDAL_SETTINGS.items() if name != "GDAL_CACHEMAX"}
+"""For processes whose environment nobody set; the size of the cache stays the process's own affair."""
 _ROTATION_TOLERANCE_PX = 1e-3
 _CRS_FORMS = re.compile(r"[A-Za-z]{2,10}:[0-9A-Za-z]{1,12}|[A-Z_]+\[.*\]", re.DOTALL)
 _NO_CRS_ADVICE = "set crs: in scene.yaml, or write it into the file with gdal_edit -a_srs"
@@ -149,7 +151,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401  rasterio has no types
     """Open with the one driver that the file's first bytes call for, and with no look at the files beside it."""
     driver = driver_of(path)
     try:
-        with rasterio.Env(**GDAL_SETTINGS):
+        with rasterio.Env(**_OPEN_SETTINGS):
             return rasterio.open(path, driver=driver)
     except (RasterioError, OSError) as error:
         raise SceneError(f"{path}: cannot be opened as {driver}: {_cause(error)}; fetch the file again") from error

@@ -73,7 +73,7 @@ def slug(scene_id: str) -> str:
         return scene_id
     digest = hashlib.sha256(scene_id.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     letters = unicodedata.normalize("NFKD", scene_id).encode("ascii", "ignore").decode("ascii")
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", letters).strip("_")[:53] or "scene"
+    readable = re.sub(r"[^A-Za-z0-9-]+", "_", letters).strip("_-")[:53] or "scene"
     return f"{readable}-{digest}"
 
 
