@@ -132,7 +132,7 @@ SOURCE_IDS: Mapping[str, Mapping[int, int]] = MappingProxyType(
         "nlcd": MappingProxyType({number: number - 1 for number in range(1, 9)}),
     }
 )
-"""Legend -> id in its makers' masks -> id in ours, where they differ: LoveDA keeps 0 for "no data", and both start at 1.
+"""Legend -> id in its makers' masks -> id in ours, where they differ: both start at 1, and LoveDA's 0 is "no data".
 
 The numbers of `nlcd` are those of the grouped classes, not the two-digit codes of the full product.
 """
