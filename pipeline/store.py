@@ -1,5 +1,6 @@
 """The only place that opens Zarr: every array of the working state is created, opened and checked here."""
 
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class ArrayPlan:
     attributes: Mapping[str, Any]
 
 
-def _create(group: zarr.Group, plan: ArrayPlan) -> None:
+def _create(group: zarr.Group, plan: ArrayPlan, georeference: Mapping[str, str]) -> None:
     leading = plan.shape[:-2]
     dimensions = ("y", "x") if len(plan.shape) == 2 else ("class", "y", "x")
     group.create_array(
@@ -50,7 +51,7 @@ def _create(group: zarr.Group, plan: ArrayPlan) -> None:
         serializer=BytesCodec(),
         compressors=CODECS,
         fill_value=plan.fill,
-        attributes={**plan.attributes, "grid_mapping": GRID_MAPPING, "coordinates": GRID_MAPPING},
+        attributes={**plan.attributes, **georeference},
         dimension_names=dimensions,
         config=ARRAY_CONFIG,
         overwrite=True,
@@ -77,6 +78,8 @@ def _create_coordinates(group: zarr.Group, grid: Grid) -> None:
     reference.attrs["GeoTransform"] = f"{transform.c} {transform.a} 0.0 {transform.f} 0.0 {transform.e}"
 
 
+LAYOUT = "rspipe_layout"
+"""Group attribute, set last: a group without it was never finished."""
 VALIDITY = "validity"
 """Name of the array beside the bands: bit i is set where band i (in the order of `flag_meanings`) is valid."""
 
@@ -88,22 +91,40 @@ def validity_attributes(bands: Sequence[str]) -> dict[str, Any]:
 
 
 def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
-    """Create (or replace the metadata of) a Zarr v3 group on `grid` that `xarray.open_zarr` and rioxarray understand.
+    """Create a Zarr v3 group on `grid` that `xarray.open_zarr` and rioxarray understand.
+
+    A finished group with the same layout is left as it is, with all that was written into it; any other is replaced.
 
     Args:
         path: folder of the group.
         grid: georeferencing of every array's last two axes.
         arrays: the arrays to lay out; nothing is written into them.
     """
-    group = zarr.open_group(path, mode="a", zarr_format=3)
+    layout = repr((grid, list(arrays)))
+    if (path / "zarr.json").exists() and zarr.open_group(path, mode="r").attrs.get(LAYOUT) == layout:
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    group = zarr.open_group(path, mode="w", zarr_format=3)
     _create_coordinates(group, grid)
     for plan in arrays:
-        _create(group, plan)
+        _create(group, plan, {"grid_mapping": GRID_MAPPING, "coordinates": GRID_MAPPING})
+    group.attrs[LAYOUT] = layout
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ZarrUserWarning
         )  # says only that other readers may ignore the consolidated copy
         zarr.consolidate_metadata(path, zarr_format=3)
+
+
+def create_bare(path: Path, plan: ArrayPlan) -> None:
+    """Create a group of one array without georeferencing, for numbers that only tasks read; replaces what is there.
+
+    Args:
+        path: folder of the group.
+        plan: the array to lay out; nothing is written into it.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    _create(zarr.open_group(path, mode="w", zarr_format=3), plan, {})
 
 
 def open_array(path: Path, name: str, *, write: bool = False) -> zarr.Array[Any]:
@@ -116,6 +137,20 @@ def open_array(path: Path, name: str, *, write: bool = False) -> zarr.Array[Any]
     """
     array = zarr.open_array(path / name, mode="r+" if write else "r", zarr_format=3)
     return array.with_config({"read_missing_chunks": False, "write_empty_chunks": True})
+
+
+def written_files(path: Path, names: Sequence[str], rows: slice) -> tuple[Path, ...]:
+    """Return what a task that wrote these rows of these arrays answers for: the shard files and the arrays' metadata.
+
+    Args:
+        path: folder of the group.
+        names: the arrays.
+        rows: see `shard_files`.
+    """
+    files = [path / "zarr.json"]
+    for name in names:
+        files += [path / name / "zarr.json", *shard_files(path, name, rows)]
+    return tuple(files)
 
 
 def shard_files(path: Path, name: str, rows: slice) -> list[Path]:

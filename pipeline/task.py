@@ -5,12 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Stage = Literal["ingest", "infer", "seam", "vectorize", "publish"]
-
-Json = Mapping[str, Any]
-"""A plain JSON object. `Any` because JSON's own recursive type buys nothing at this boundary."""
 
 
 def digest_of(value: object) -> str:
@@ -26,8 +23,8 @@ def task_key(stage: Stage, scene: str, inputs: Sequence[str], identity: object) 
         stage: the stage that runs it.
         scene: slug of the scene.
         inputs: keys of the tasks whose outputs it reads, in any order.
-        identity: everything else that can change the bytes it writes: the stage's version, the options that matter, digests of
-            what it reads from outside. Paths and worker counts do not belong here.
+        identity: everything else that can change the bytes it writes: the stage's version, the options that matter,
+            digests of what it reads from outside. Paths and worker counts do not belong here.
     """
     return digest_of([stage, scene, sorted(inputs), identity])
 
@@ -45,8 +42,8 @@ class Task:
     """For people: "band 3 of 7"."""
     inputs: tuple[str, ...]
     """Keys of the tasks that must be done before."""
-    job: Json
-    """The stage's own description of the work (a dumped pydantic model); the stage parses it."""
+    job: object
+    """The stage's own typed description of the work: paths and numbers, never an array or a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

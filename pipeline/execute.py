@@ -1,0 +1,115 @@
+"""Carry tasks out on a cluster: what is done is trusted, what is needed is run, what fails is a named fact."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
+from rspipe.pipeline.ledger import Ledger, TaskState
+from rspipe.pipeline.task import Task
+from rspipe.pipeline.worker import Done, Failed, Outcome, work
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """Which tasks must run to make the wanted ones done, and what the others left."""
+
+    done: Mapping[str, Done]
+    """Tasks that were asked about and are vouched for."""
+    pending: tuple[Task, ...]
+    """In an order in which every task stands behind those it reads from."""
+    states: Mapping[str, TaskState]
+
+
+@dataclass(slots=True)
+class _Walk:
+    tasks: Mapping[str, Task]
+    ledger: Ledger
+    done: dict[str, Done] = field(default_factory=dict)
+    pending: dict[str, Task] = field(default_factory=dict)
+    states: dict[str, TaskState] = field(default_factory=dict)
+
+    def visit(self, key: str) -> None:
+        """Depth first, without recursion: a region may hold many tasks."""
+        stack = [(key, False)]
+        while stack:
+            current, inputs_seen = stack.pop()
+            if inputs_seen:
+                self.pending.setdefault(current, self.tasks[current])
+            elif current not in self.states:
+                self._ask(current)
+                if current not in self.done:
+                    stack.append((current, True))
+                    stack.extend((need, False) for need in reversed(self.tasks[current].inputs))
+
+    def _ask(self, key: str) -> None:
+        self.states[key], record = self.ledger.state(key)
+        if record is not None:
+            self.done[key] = Done(key=key, counts=record.counts)
+
+
+def agenda(tasks: Iterable[Task], wanted: Iterable[str], ledger: Ledger) -> Agenda:
+    """Find what must run. A done task's own inputs are not looked at: it was made from them, whatever became of them.
+
+    Args:
+        tasks: all tasks of the run.
+        wanted: keys of the tasks whose results the run is for.
+        ledger: what is done.
+    """
+    walk = _Walk({task.key: task for task in tasks}, ledger)
+    for key in wanted:
+        walk.visit(key)
+    return Agenda(done=walk.done, pending=tuple(walk.pending.values()), states=walk.states)
+
+
+def execute(client: "Client", root: Path, plan: Agenda) -> Iterator[tuple[Task, Outcome]]:
+    """Run the pending tasks and yield each outcome as it comes in.
+
+    A failed task fails the tasks that read from it with the same reason; all others go on.
+
+    Args:
+        client: of a cluster that shares the output folder's file system.
+        root: the output folder.
+        plan: see `agenda`.
+    """
+    futures: dict[str, Future[Outcome]] = {}
+    for task in plan.pending:
+        needs = [plan.done[key] if key in plan.done else futures[key] for key in task.inputs]
+        futures[task.key] = client.submit(work, task, root, needs, key=f"{task.stage}-{task.key}", pure=False)
+    tasks = {str(future.key): task for future, task in zip(futures.values(), plan.pending, strict=True)}
+    yield from _gather(list(futures.values()), tasks)
+
+
+def _gather(futures: Sequence["Future[Outcome]"], tasks: Mapping[str, Task]) -> Iterator[tuple[Task, Outcome]]:
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - heavy, and only a run needs it
+
+    for future in as_completed(futures):  # type: ignore[no-untyped-call] # distributed is not annotated here
+        task = tasks[str(future.key)]
+        error = future.exception()
+        if error is None:
+            yield task, future.result()
+        elif isinstance(error, KilledWorker):
+            yield task, _killed(task)
+        else:
+            raise EnvironmentFailedError(
+                f"scene {task.scene!r}, {task.stage}, {task.label}: the cluster gave up: {error}; run again to resume"
+            ) from error
+
+
+def _killed(task: Task) -> Failed:
+    reason = (
+        f"scene {task.scene!r}, {task.stage}, {task.label}: killed every worker that tried it (out of memory is "
+        "the usual reason); use fewer workers (--workers) or smaller bands (infer.band_rows)"
+    )
+    return Failed(
+        key=task.key,
+        stage=task.stage,
+        scene=task.scene,
+        reason=reason,
+        exit_code=SceneFailedError.exit_code,
+        details=reason,
+    )

@@ -1,0 +1,172 @@
+"""What is done: one record per finished task, and the digests of what a run read and wrote.
+
+A record is written last, whole or not at all, and vouches for its files by size and sha-256; nothing else means "done".
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rspipe.pipeline import atomic
+from rspipe.pipeline.errors import EnvironmentFailedError
+from rspipe.pipeline.task import Receipt, Task
+
+SCHEMA = 1
+_PIECE_BYTES = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha-256 of a file's bytes, read piecewise."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """One file that a record vouches for, by its path relative to the output folder."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+    @staticmethod
+    def of(path: Path, root: Path) -> "Vouched":
+        """Digest a file as it lies there now."""
+        return Vouched(path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path))
+
+    def holds(self, root: Path) -> bool:
+        """Tell whether the file is there with the same bytes."""
+        path = root / self.path
+        try:
+            return path.stat().st_size == self.size_bytes and file_digest(path) == self.sha256
+        except FileNotFoundError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """The done record of one task."""
+
+    key: str
+    stage: str
+    scene: str
+    label: str
+    objects: tuple[Vouched, ...]
+    counts: Mapping[str, int | float]
+
+
+TaskState = Literal["done", "new", "redo"]
+
+
+class Ledger:
+    """The done records of one output folder; `root` is that folder, `folder` holds the records."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root = root
+        self._folder = folder
+
+    def commit(self, task: Task, receipt: Receipt) -> Record:
+        """Vouch for a finished task: digest its outputs, then write the record whole."""
+        objects = tuple(Vouched.of(path, self._root) for path in sorted(set(receipt.outputs)))
+        record = Record(
+            key=task.key, stage=task.stage, scene=task.scene, label=task.label, objects=objects, counts=receipt.counts
+        )
+        text = json.dumps({"schema": SCHEMA, **asdict(record)}, sort_keys=True)
+        atomic.write_text(self._path(task.key), text)
+        return record
+
+    def state(self, key: str) -> tuple[TaskState, Record | None]:
+        """Tell whether a task is done: "redo" means that a record is there but what it vouches for is not.
+
+        Raises:
+            EnvironmentFailedError: the record was written by a newer version.
+        """
+        record = self._read(key)
+        if record is None:
+            return ("redo" if self._path(key).exists() else "new"), None
+        if all(vouched.holds(self._root) for vouched in record.objects):
+            return "done", record
+        return "redo", None
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"
+
+    def _read(self, key: str) -> Record | None:
+        try:
+            fields = json.loads(self._path(key).read_text(encoding="utf-8"))
+            schema = fields.pop("schema")
+            if schema != SCHEMA:
+                raise EnvironmentFailedError(
+                    f"{self._path(key)}: written by another version (schema {schema}, this one knows {SCHEMA}); "
+                    "upgrade rspipe or run with --fresh"
+                )
+            objects = tuple(Vouched(**vouched) for vouched in fields.pop("objects"))
+            record = Record(objects=objects, **fields)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return record if record.key == key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What changes whenever a file is written: even a rewrite with the same size and mtime moves the ctime."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @staticmethod
+    def of(path: Path) -> "Signature":
+        """Read the signature of a file."""
+        status = path.stat()
+        return Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def text(self) -> str:
+        """Return it as one line, the cache's key."""
+        return ":".join(str(part) for part in (self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns))
+
+
+class InputDigests:
+    """Digests of input files, remembered by signature so that a resumed run does not read its inputs again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = _read_cache(path)
+
+    def digest(self, path: Path) -> str:
+        """Return the sha-256 of an input file, read only when its signature is new."""
+        key = Signature.of(path).text()
+        if key not in self._known:
+            self._known[key] = file_digest(path)
+        return self._known[key]
+
+    def save(self) -> None:
+        """Write the cache."""
+        atomic.write_text(self._path, json.dumps(self._known, sort_keys=True))
+
+
+def _read_cache(path: Path) -> dict[str, str]:
+    """A damaged cache costs one more reading of the inputs, nothing else."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def sweep_partials(folders: Iterable[Path]) -> int:
+    """Delete what a killed writer left behind (zarr's `*.partial`, our own temporary files); return how many."""
+    swept = 0
+    for folder in folders:
+        for path in sorted(folder.rglob("*.partial")):
+            path.unlink()
+            swept += 1
+    return swept

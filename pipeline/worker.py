@@ -1,0 +1,93 @@
+"""What a worker does with one task: run its stage, vouch for the result, and turn any failure into a reported fact."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from rspipe.pipeline.errors import EnvironmentFailedError, PipelineError
+from rspipe.pipeline.layout import Layout
+from rspipe.pipeline.ledger import Ledger
+from rspipe.pipeline.task import Receipt, Stage, Task
+
+_ENTRY: Mapping[Stage, tuple[str, str]] = {
+    "ingest": ("rspipe.pipeline.ingest", "run_ingest"),
+    "infer": ("rspipe.pipeline.infer", "run_band"),
+    "seam": ("rspipe.pipeline.infer", "run_seam"),
+    "vectorize": ("rspipe.pipeline.vectorize", "run_vectorize"),
+    "publish": ("rspipe.pipeline.publish", "publish_scene"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A task that is finished and vouched for."""
+
+    key: str
+    counts: Mapping[str, int | float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A task that could not be finished."""
+
+    key: str
+    stage: str
+    scene: str
+    reason: str
+    exit_code: int
+    details: str
+    """The traceback, for the log and `--debug`."""
+
+
+Outcome = Done | Failed
+
+
+def work(task: Task, root: Path, needs: list[Outcome]) -> Outcome:
+    """Run one task in this process. This is the one place that catches everything: nothing may be lost without a word.
+
+    Args:
+        task: what to do.
+        root: the output folder.
+        needs: outcomes of the tasks it reads from; one failure among them is handed on as it is.
+    """
+    for outcome in needs:
+        if isinstance(outcome, Failed):
+            return outcome
+    try:
+        receipt = _stage(task.stage)(task.job)
+        record = Ledger(root, Layout(root).ledger).commit(task, receipt)
+    except PipelineError as error:
+        return _failed(task, str(error), error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        reason = f"{where}{error.strerror or error}; free space or mend the permission, then run again to resume"
+        return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
+    except MemoryError as error:
+        reason = f"out of memory ({error}); use fewer workers (--workers) or smaller bands (infer.band_rows)"
+        return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
+    except Exception as error:  # noqa: BLE001 - the one worker boundary: recorded, reported, never swallowed
+        return _failed(task, _at(task, f"{type(error).__name__}: {error}; run with --debug for the traceback"), 3)
+    return Done(key=task.key, counts=record.counts)
+
+
+def _stage(stage: Stage) -> Callable[[object], Receipt]:
+    module, function = _ENTRY[stage]
+    entry: Callable[[object], Receipt] = getattr(import_module(module), function)
+    return entry
+
+
+def _at(task: Task, reason: str) -> str:
+    return f"scene {task.scene!r}, {task.stage}, {task.label}: {reason}"
+
+
+def _failed(task: Task, reason: str, exit_code: int) -> Failed:
+    return Failed(
+        key=task.key,
+        stage=task.stage,
+        scene=task.scene,
+        reason=reason,
+        exit_code=exit_code,
+        details=traceback.format_exc(),
+    )
