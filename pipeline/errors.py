@@ -27,6 +27,10 @@ class EnvironmentFailedError(PipelineError):
     exit_code: ClassVar[int] = 4
 
 
+class FingerprintRefusedError(EnvironmentFailedError):
+    """A worker would compute other bits than the run was planned with."""
+
+
 class ModelRefusedError(PipelineError):
     """Weights or card do not match what they claim; no scene was read."""
 

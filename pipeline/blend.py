@@ -1,0 +1,85 @@
+"""Cosine blending: what a window gives at once, what it owes its neighbours. Tensors in, tensors out, on any device.
+
+Weights sum to one by construction, so nothing is ever divided. Every sum has two terms along each axis: columns first,
+then rows. Products are rounded to float32 before they are added (no fused multiply-add, no compiler): a partial sum
+gives the same bits whether it stayed in memory or went through a strip on disk.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from rspipe.catalogs.legends import NODATA_ID
+
+CONFIDENCE_SCALE = 254
+"""Stored confidence = round(254 * p); 255 is nodata."""
+COLUMNS: Literal[-1] = -1
+ROWS: Literal[-2] = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """The weights of two neighbours over the O pixels they share: `rising` of the later, `falling` of the earlier."""
+
+    rising: Tensor
+    """(O,) float32."""
+    falling: Tensor
+    """(O,) float32, exactly 1 - rising."""
+
+    @classmethod
+    def cosine(cls, overlap_px: int, device: torch.device) -> Self:
+        """Return sin^2 at half-pixel offsets; computed on the CPU, so that it is the same on every device."""
+        offset = (torch.arange(overlap_px, dtype=torch.float64) + 0.5) / max(overlap_px, 1)
+        rising = torch.sin(offset * (torch.pi / 2)).square().to(torch.float32)
+        return cls(rising.to(device), (1 - rising).to(device))
+
+    def rise(self, block: Tensor, axis: int) -> Tensor:
+        """Return the block's first O pixels along an axis, with the rising weight."""
+        return block.narrow(axis, 0, len(self.rising)) * _along(self.rising, axis)
+
+    def fall(self, block: Tensor, start_px: int, axis: int) -> Tensor:
+        """Return the block's O pixels from `start_px` along an axis, with the falling weight."""
+        return block.narrow(axis, start_px, len(self.falling)) * _along(self.falling, axis)
+
+    def join(self, block: Tensor, carry: Tensor, axis: int) -> Tensor:
+        """Add a predecessor's falling part to the block's first O pixels; the rest passes as it is."""
+        overlap_px = len(self.rising)
+        rest = block.narrow(axis, overlap_px, block.shape[axis] - overlap_px)
+        return torch.cat([carry + self.rise(block, axis), rest], dim=axis)
+
+    def split(self, block: Tensor, stride_px: int, axis: int) -> tuple[Tensor, Tensor]:
+        """Split what ends with the stride from the falling part that the successor completes.
+
+        Args:
+            block: (N, rows, columns), S long on `axis`.
+            stride_px: T = S - O.
+            axis: `COLUMNS` or `ROWS`.
+
+        Returns:
+            The first T pixels as they are, and the O pixels after them with the falling weight.
+        """
+        return block.narrow(axis, 0, stride_px), self.fall(block, stride_px, axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is kept of blended probabilities: one byte each."""
+
+    classes: Tensor
+    """(rows, columns) uint8: the most probable class, ties to the lowest id; 255 where invalid."""
+    confidence: Tensor
+    """(rows, columns) uint8: round(254 * the largest probability); 255 where invalid."""
+
+
+def decide(probabilities: Tensor, valid: Tensor) -> Decision:
+    """Turn blended probabilities (N, rows, columns) float32 into bytes; `valid` is (rows, columns) bool."""
+    classes = probabilities.argmax(dim=0).to(torch.uint8)
+    confidence = (probabilities.amax(dim=0) * CONFIDENCE_SCALE).round().to(torch.uint8)
+    nodata = torch.full_like(classes, NODATA_ID)
+    return Decision(torch.where(valid, classes, nodata), torch.where(valid, confidence, nodata))
+
+
+def _along(weights: Tensor, axis: int) -> Tensor:
+    return weights if axis == COLUMNS else weights.unsqueeze(-1)

@@ -1,0 +1,132 @@
+"""Windows through a model: stored numbers go up to the device, probabilities come out, one check on all of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rspipe.models.card import ModelCard
+from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
+from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.source import Source, WindowInput, WindowRow
+
+_SUM_TOLERANCE = 1e-4
+
+
+class ProbabilityModel(Protocol):
+    """What infer needs of a model; `rspipe.models.predictor.Predictor` is one."""
+
+    @property
+    def card(self) -> ModelCard:
+        """Bands and legend of the model."""
+        ...
+
+    def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
+        """Return what the model says of some windows.
+
+        Args:
+            numbers: (B, C, S, S) float32 in physical units, bands in the card's order; 0 where not present.
+            present: (B, C, S, S) bool: that band is valid at that pixel.
+
+        Returns:
+            (B, N, S, S) float32, calibrated, each pixel summing to one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """How windows are run: everything but the windows themselves."""
+
+    model: ProbabilityModel
+    device: torch.device
+    batch: int
+    scene: str
+    """For messages."""
+
+    @property
+    def classes(self) -> int:
+        """N."""
+        return len(self.model.card.legend.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One window after the model; a skipped one has zeros."""
+
+    row: int
+    column: int
+    window: WindowInput
+    probabilities: Tensor
+    """(N, S, S) float32 on the device."""
+
+
+def predict_row(forward: Forward, source: Source, grid: WindowGrid, row: int) -> Iterator[Predicted]:
+    """Yield the windows of one window row from left to right. No batch spans two rows, each has the same shape."""
+    reader = WindowRow(source, grid, row)
+    zeros = torch.zeros((forward.classes, grid.window_px, grid.window_px), device=forward.device)
+    for columns in batched(range(grid.columns.count), forward.batch):
+        windows = [reader.read(column) for column in columns]
+        wanted = [window for window in windows if not window.skipped]
+        outputs = iter(_run(forward, source, wanted, f"window row {row}, columns {columns[0]}..{columns[-1]}"))
+        for column, window in zip(columns, windows, strict=True):
+            yield Predicted(row, column, window, zeros if window.skipped else next(outputs))
+
+
+def _run(forward: Forward, source: Source, windows: Sequence[WindowInput], where: str) -> Sequence[Tensor]:
+    """Run one batch; a short one is padded with its first window, an empty one never reaches the model."""
+    if not windows:
+        return ()
+    inputs = [physical(source, window, forward.device) for window in windows]
+    inputs += [inputs[0]] * (forward.batch - len(inputs))
+    numbers, present = (torch.stack(parts) for parts in zip(*inputs, strict=True))
+    try:
+        outputs = forward.model.probabilities(numbers, present)
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentFailedError(
+            f"scene {forward.scene!r}, infer, {where}: out of GPU memory with {forward.batch} windows per batch; "
+            "set a smaller infer.batch and run again"
+        ) from error
+    _check(forward, outputs, (forward.batch, forward.classes, *numbers.shape[-2:]), where)
+    return outputs[: len(windows)].unbind()
+
+
+def physical(source: Source, window: WindowInput, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Convert one window to physical units on the device.
+
+    Returns:
+        (C, S, S) float32, 0 wherever a band is not valid whatever is stored there, and (C, S, S) bool: it is valid.
+    """
+    bits = torch.from_numpy(window.bits.astype(np.int32)).to(device)
+    numbers = torch.zeros((len(source.bands), *bits.shape), device=device)
+    present = torch.zeros(numbers.shape, dtype=torch.bool, device=device)
+    for index, (band, stored) in enumerate(zip(source.bands, window.stored, strict=True)):
+        if band is not None and stored is not None:
+            present[index] = (bits >> band.bit) & 1 == 1
+            values = _upload(stored, device) * band.scale + band.offset
+            numbers[index] = torch.where(present[index], values, 0)
+    return numbers, present
+
+
+def _upload(stored: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(stored).to(device).to(torch.float32)
+
+
+def _check(forward: Forward, outputs: Tensor, shape: tuple[int, ...], where: str) -> None:
+    """A model that fails must never end as a class: every number is looked at once."""
+    if outputs.shape != shape or outputs.dtype != torch.float32:
+        raise SceneFailedError(
+            f"scene {forward.scene!r}, infer, {where}: the model returned {tuple(outputs.shape)} {outputs.dtype}, "
+            f"expected {shape} torch.float32; its card does not describe it"
+        )
+    low, high = outputs.sum(dim=1).aminmax()
+    if not (outputs.min() >= 0 and low >= 1 - _SUM_TOLERANCE and high <= 1 + _SUM_TOLERANCE):
+        raise SceneFailedError(
+            f"scene {forward.scene!r}, infer, {where}: the model returned numbers that are no probabilities (sums "
+            f"{low.item():g} .. {high.item():g}); check the scene's units and the weights"
+        )

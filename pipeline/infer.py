@@ -1,0 +1,163 @@
+"""Infer: windows of a scene through a model, blended, to classes and confidence. Bands first, then seams."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+from rspipe.catalogs.legends import NODATA_ID, Legend
+from rspipe.catalogs.scene import Grid
+from rspipe.models.errors import ModelError
+from rspipe.models.predictor import Predictor
+from rspipe.pipeline import store
+from rspipe.pipeline.blend import CONFIDENCE_SCALE
+from rspipe.pipeline.errors import ModelRefusedError
+from rspipe.pipeline.fingerprint import Fingerprint
+from rspipe.pipeline.forward import Forward, ProbabilityModel
+from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.source import Source
+from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink
+from rspipe.pipeline.strips import Strip
+from rspipe.pipeline.task import Receipt
+
+VERSION = 1
+"""Part of every key: raised when the same input would give other bytes."""
+
+
+class InferJob(BaseModel):
+    """What bands and seams have in common."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    scene: str
+    """Slug, for messages."""
+    bands: Path
+    """The Zarr group that ingest wrote."""
+    inferred: Path
+    """The Zarr group that `create` laid out."""
+    strips: Path
+    """Folder of the scene's seam strips."""
+    grid: WindowGrid
+    band_rows: PositiveInt
+    """k, window rows per band; changes no byte of `inferred`."""
+
+
+class BandJob(InferJob):
+    """Some whole window rows of one scene."""
+
+    card: Path
+    fingerprint: Fingerprint
+    band: NonNegativeInt
+
+
+class SeamJob(InferJob):
+    """The rows between bands `seam` - 1 and `seam`; needs no model."""
+
+    required: tuple[str, ...]
+    """The bands that the model requires; see `required_bands`."""
+    seam: PositiveInt
+
+
+def create(path: Path, grid: Grid, windows: WindowGrid, legend: Legend) -> None:
+    """Lay out the arrays `classes` and `confidence` of a scene; what is there already with the same layout stays.
+
+    Args:
+        path: the Zarr group.
+        grid: of the scene.
+        windows: the window grid, which decides where shards are cut.
+        legend: of the model.
+    """
+    legend_attributes = {
+        "flag_values": [entry.id for entry in legend.classes],
+        "flag_meanings": " ".join(entry.name.replace(" ", "_") for entry in legend.classes),
+        "long_name": f"classes of {legend.name}",
+    }
+    scale = {"scale_factor": 1 / CONFIDENCE_SCALE, "long_name": "largest blended probability"}
+    plans = [
+        store.ArrayPlan(
+            name=name,
+            shape=(grid.height_px, grid.width_px),
+            dtype="uint8",
+            shard_px=windows.shard_px,
+            chunk_px=windows.chunk_px,
+            fill=NODATA_ID,
+            attributes={**attributes, "_FillValue": NODATA_ID},
+        )
+        for name, attributes in ((CLASSES, legend_attributes), (CONFIDENCE, scale))
+    ]
+    store.create(path, grid, plans)
+
+
+def run_band(job: BandJob) -> Receipt:
+    """Infer one band with the model that its card describes.
+
+    Raises:
+        FingerprintRefusedError: this worker would compute other bits than planned.
+        ModelRefusedError: card or weights are refused.
+        SceneFailedError: the scene lacks a band, or the model returned no probabilities.
+        EnvironmentFailedError: out of memory.
+    """
+    job.fingerprint.enforce()
+    return infer_band(job, _predictor(job.card, _digest(job.card), job.fingerprint.device))
+
+
+@torch.inference_mode()
+def infer_band(job: BandJob, model: ProbabilityModel) -> Receipt:
+    """Infer one band with a model at hand; see `run_band`."""
+    band = job.grid.band(job.band_rows, job.band)
+    forward = Forward(
+        model=model,
+        device=torch.device(job.fingerprint.device),
+        batch=job.fingerprint.batch,
+        scene=job.scene,
+    )
+    above = band.above and Strip.of(job.strips, job.band, "above", band.above)
+    below = band.below and Strip.of(job.strips, job.band, "below", band.below)
+    target = BandTarget(grid=job.grid, band=band, inferred=job.inferred, above=above, below=below)
+    source = Source.open(job.bands, [asked.name for asked in model.card.bands], required_bands(model))
+    stream = BandStream(forward, source, target)
+    stream.run()
+    outputs = store.written_files(job.inferred, [CLASSES, CONFIDENCE], band.finished)
+    strips = [path for strip in (above, below) if strip is not None for path in strip.files()]
+    return Receipt(outputs=(*outputs, *strips), counts=dict(stream.counts))
+
+
+def run_seam(job: SeamJob) -> Receipt:
+    """Add the two partial sums between two bands, decide, and write the rows that neither band wrote."""
+    rows = job.grid.seams(job.band_rows)[job.seam - 1].rows
+    source = Source.open(job.bands, (), job.required)
+    earlier = Strip.of(job.strips, job.seam - 1, "below", rows)
+    later = Strip.of(job.strips, job.seam, "above", rows)
+    sink = DecisionSink.open(job.inferred, rows)
+    step_px = job.grid.shard_px[1]
+    for start in range(0, job.grid.width_px, step_px):
+        columns = slice(start, min(start + step_px, job.grid.width_px))
+        sums = torch.from_numpy(earlier.read(columns) + later.read(columns))
+        valid = source.valid(np.asarray(source.validity[rows, columns]))
+        sink.append(sums, torch.from_numpy(valid))
+    return Receipt(outputs=store.written_files(job.inferred, [CLASSES, CONFIDENCE], rows), counts={"seams": 1})
+
+
+def required_bands(model: ProbabilityModel) -> tuple[str, ...]:
+    """Return the bands without which a pixel is invalid."""
+    return tuple(band.name for band in model.card.bands if band.required)
+
+
+def _digest(card: Path) -> str:
+    """Another card under the same path is another model."""
+    try:
+        return hashlib.sha256(card.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelRefusedError(f"{card}: {error.strerror}; name a card that every worker can read") from error
+
+
+@lru_cache(maxsize=4)
+def _predictor(card: Path, digest: str, device: str) -> Predictor:  # noqa: ARG001 - the digest is part of the cache's key
+    """One model per process, loaded once."""
+    try:
+        return Predictor.load(card, device)
+    except ModelError as error:
+        raise ModelRefusedError(str(error)) from error

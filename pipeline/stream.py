@@ -1,0 +1,137 @@
+"""One band from windows to bytes: only the rows that the next window row needs stay as floats."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rspipe.pipeline import store
+from rspipe.pipeline.blend import COLUMNS, ROWS, Ramp, decide
+from rspipe.pipeline.forward import Forward, Predicted, predict_row
+from rspipe.pipeline.grid import Band, WindowGrid
+from rspipe.pipeline.sink import ShardSink
+from rspipe.pipeline.source import Source, length_px
+from rspipe.pipeline.strips import Strip
+
+CLASSES = "classes"
+CONFIDENCE = "confidence"
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSink:
+    """Takes blended probabilities and writes what is decided from them."""
+
+    classes: ShardSink
+    confidence: ShardSink
+
+    @classmethod
+    def open(cls, inferred: Path, rows: slice) -> "DecisionSink":
+        """Open the arrays `classes` and `confidence` for these scene rows."""
+        classes, confidence = (store.open_array(inferred, name, write=True) for name in (CLASSES, CONFIDENCE))
+        return cls(ShardSink(classes, rows), ShardSink(confidence, rows))
+
+    def append(self, probabilities: Tensor, valid: Tensor) -> None:
+        """Take the next columns: (N, rows, columns) float32 and (rows, columns) bool."""
+        decision = decide(probabilities, valid)
+        self.classes.append(decision.classes.cpu().numpy())
+        self.confidence.append(decision.confidence.cpu().numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class RowSinks:
+    """Where one window row goes: its decided rows, and a partial sum on either side of the band."""
+
+    decided: DecisionSink
+    above: ShardSink | None
+    below: ShardSink | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandTarget:
+    """Which band is run, and where its bytes and its strips go."""
+
+    grid: WindowGrid
+    band: Band
+    inferred: Path
+    above: Strip | None
+    below: Strip | None
+
+    def sinks(self, row: int, classes: int) -> RowSinks:
+        """Open what one of the band's window rows writes; `classes` is N."""
+        rows, band = self.grid.rows.finished(row), self.band.window_rows
+        above = self.above if row == band.start else None
+        below = self.below if row == band.stop - 1 else None
+        decided = slice(above.rows.stop if above else rows.start, rows.stop)
+        return RowSinks(
+            DecisionSink.open(self.inferred, decided),
+            above.sink(self.grid, classes) if above else None,
+            below.sink(self.grid, classes) if below else None,
+        )
+
+
+class BandStream:
+    """Runs one band.
+
+    Of its floats only `_carry` is as wide as the scene: the falling part of the last window row, N * O * W * 4 bytes.
+    Strips leave shard by shard, so there are never more floats than the 2 * N * O * W * 4 bytes of the design.
+    """
+
+    def __init__(self, forward: Forward, source: Source, target: BandTarget) -> None:
+        grid = target.grid
+        self.counts: Counter[str] = Counter()
+        self._forward, self._source, self._target = forward, source, target
+        self._ramp = Ramp.cosine(grid.overlap_px, forward.device)
+        width_px = grid.width_px if len(target.band.window_rows) > 1 else 0
+        self._carry = torch.empty((forward.classes, grid.overlap_px, width_px), device=forward.device)
+
+    def run(self) -> None:
+        """Infer, blend, decide and write every window row of the band."""
+        for row in self._target.band.window_rows:
+            sinks = self._target.sinks(row, self._forward.classes)
+            right: Tensor | None = None
+            for one in predict_row(self._forward, self._source, self._target.grid, row):
+                block, right = self._blend_columns(one, right)
+                self._blend_rows(one, block, sinks)
+                self._count(one)
+
+    def _blend_columns(self, one: Predicted, right: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the columns that this window finishes, (N, S, columns), and what it owes the next one."""
+        columns, block = self._target.grid.columns, one.probabilities
+        if right is not None:
+            block = self._ramp.join(block, right, COLUMNS)
+        if one.column < columns.count - 1:
+            return self._ramp.split(block, columns.stride_px, COLUMNS)
+        return block[..., : length_px(columns.finished(one.column))], None
+
+    def _blend_rows(self, one: Predicted, block: Tensor, sinks: RowSinks) -> None:
+        """Send finished columns on: to bytes, to the strips, to the next window row."""
+        grid, band = self._target.grid, self._target.band.window_rows
+        columns = grid.columns.finished(one.column)
+        lower = self._ramp.fall(block, grid.rows.stride_px, ROWS)
+        block = block[:, : length_px(grid.rows.finished(one.row))]
+        valid = torch.from_numpy(one.window.valid[: block.shape[1], : block.shape[2]]).to(block.device)
+        if sinks.above is not None:
+            sinks.above.append(self._ramp.rise(block, ROWS).cpu().numpy())
+            block, valid = block[:, grid.overlap_px :], valid[grid.overlap_px :]
+        elif one.row > band.start:
+            block = self._ramp.join(block, self._carry[..., columns], ROWS)
+        if sinks.below is not None:
+            sinks.below.append(lower.cpu().numpy())
+        elif one.row < band.stop - 1:
+            self._carry[..., columns] = lower
+        sinks.decided.append(block, valid)
+
+    def _count(self, one: Predicted) -> None:
+        """Count each pixel once, at the window that finishes it."""
+        grid, card = self._target.grid, self._forward.model.card
+        rows, columns = length_px(grid.rows.finished(one.row)), length_px(grid.columns.finished(one.column))
+        valid = one.window.valid[:rows, :columns]
+        self.counts.update(windows=1, skipped_windows=int(one.window.skipped), pixels=rows * columns)
+        self.counts["valid_pixels"] += int(valid.sum())
+        for asked, band in zip(card.bands, self._source.bands, strict=True):
+            if not asked.required:
+                missing = band is None or (one.window.bits[:rows, :columns] >> band.bit) & 1 == 0
+                self.counts[f"filled_{asked.name}_pixels"] += int(np.count_nonzero(valid & missing))
