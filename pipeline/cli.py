@@ -1,0 +1,220 @@
+"""The command line. What a command needs is imported when it runs: `rspipe --help` must answer at once."""
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rspipe.pipeline.errors import SceneFailedError
+from rspipe.pipeline.guard import guarded
+
+if TYPE_CHECKING:
+    from rspipe.pipeline.config import WorkflowConfig
+
+app = typer.Typer(
+    help="Whole satellite scenes in, clean and styled vector layers out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The models that come with rspipe, and model cards by path.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+WorkflowFile = Annotated[Path, typer.Argument(metavar="WORKFLOW", help="The workflow file (YAML).")]
+ScenePaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--scenes", metavar="PATH", help="A folder, glob or file instead of the workflow's scenes; repeatable."
+    ),
+]
+Sensor = Annotated[str | None, typer.Option(metavar="NAME", help="Sensor of scenes whose files do not say it.")]
+Output = Annotated[Path | None, typer.Option(metavar="DIR", help="Where the results go.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one setting for this run; repeatable.")
+]
+Workers = Annotated[int | None, typer.Option(metavar="N", help="Worker processes; one per core if not given.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details too.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A shipped model's name, or the path of a card (.json).")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """The options that every command about a workflow shares."""
+
+    scenes: list[Path] | None
+    sensor: str | None
+    output: Path | None
+    settings: list[str] | None
+    workers: int | None = None
+
+    def load(self, workflow: Path) -> "WorkflowConfig":
+        from rspipe.pipeline.workflow import Overrides, load_workflow
+
+        overrides = Overrides(
+            settings=tuple(self.settings or ()),
+            scenes=tuple(self.scenes or ()),
+            sensor=self.sensor,
+            output=self.output,
+            workers=self.workers,
+        )
+        return load_workflow(workflow, overrides)
+
+
+@app.command()
+@guarded
+def run(
+    workflow: WorkflowFile,
+    scenes: ScenePaths = None,
+    sensor: Sensor = None,
+    output: Output = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier work on this output.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try scenes again that failed before.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Run a workflow: scenes in, GeoPackage out. A run that was stopped goes on where it stopped."""
+    config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings, workers=workers).load(workflow)
+    from rspipe.pipeline.progress import Progress
+    from rspipe.pipeline.run import run as run_workflow
+
+    with Progress(verbosity=int(verbose) - int(quiet)) as progress:
+        code = run_workflow(config, fresh=fresh, retry_failed=retry_failed, progress=progress)
+    raise typer.Exit(code)
+
+
+@app.command()
+@guarded
+def plan(
+    workflow: WorkflowFile,
+    scenes: ScenePaths = None,
+    sensor: Sensor = None,
+    output: Output = None,
+    settings: Settings = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a run would do: tasks, windows, bytes, memory; computes nothing."""
+    config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings, workers=workers).load(workflow)
+    from rspipe.pipeline.plan import describe
+
+    described = describe(config)
+    _write(json.dumps(described.as_json(), indent=2) if as_json else described.summary())
+
+
+@app.command()
+@guarded
+def validate(
+    workflow: WorkflowFile,
+    scenes: ScenePaths = None,
+    sensor: Sensor = None,
+    output: Output = None,
+    settings: Settings = None,
+    debug: Debug = False,
+) -> None:
+    """Check a workflow and its scenes against the model's input contract; computes nothing."""
+    config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings).load(workflow)
+    from rspipe.pipeline.plan import validate as validate_scenes
+
+    findings = validate_scenes(config)
+    for finding in findings:
+        _write(str(finding))
+    if findings:
+        raise typer.Exit(SceneFailedError.exit_code)
+    _write(f"{config.name}: the workflow and all of its scenes can be used")
+
+
+@app.command()
+@guarded
+def schema(debug: Debug = False) -> None:
+    """Print the JSON Schema of workflow files, for editors."""
+    from rspipe.pipeline.config import WorkflowConfig
+
+    _write(json.dumps(WorkflowConfig.model_json_schema(), indent=2))
+
+
+@app.command()
+@guarded
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the scene's files.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same scene.")] = 0,
+    height_px: Annotated[int, typer.Option(help="Rows.")] = 2048,
+    width_px: Annotated[int, typer.Option(help="Columns.")] = 2048,
+    pixel_size_m: Annotated[float, typer.Option(help="Side of a pixel on the ground.")] = 30.0,
+    debug: Debug = False,
+) -> None:
+    """Write a simulated scene with its truth: a GeoTIFF per band and a scene.yaml."""
+    from rspipe.catalogs.simulation import SimulationSpec
+    from rspipe.pipeline.simulate import simulate as write_scene
+
+    spec = SimulationSpec(seed=seed, height_px=height_px, width_px=width_px, pixel_size_m=pixel_size_m)
+    write_scene(out, spec)
+    sys.stderr.write(f"{out}: {height_px} x {width_px} pixels of seed {seed}\n")
+
+
+@models_app.command("list")
+@guarded
+def list_models(debug: Debug = False) -> None:
+    """List the models that come with rspipe."""
+    from rspipe.models.card import ModelCard
+    from rspipe.models.registry import shipped
+
+    for name, path in shipped().items():
+        _write(f"{name}\t{ModelCard.read(path).title}")
+
+
+@models_app.command()
+@guarded
+def show(model: ModelName, debug: Debug = False) -> None:
+    """Print a model's card: bands, units, resolution, legend, training, digest."""
+    from rspipe.models.registry import resolve
+
+    _write(resolve(model).read_text(encoding="utf-8"))
+
+
+@models_app.command()
+@guarded
+def verify(model: ModelName, debug: Debug = False) -> None:
+    """Check that a model's weights are the ones that its card describes."""
+    from rspipe.models.predictor import Predictor
+    from rspipe.models.registry import resolve
+
+    path = resolve(model)
+    card = Predictor.load(path).card
+    _write(f"{card.model_id} {card.version}: {path} and its weights {card.weights_name} agree")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        _write(f"rspipe {version('rspipe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _asked: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Whole satellite scenes in, clean and styled vector layers out."""
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text.rstrip()}\n")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
