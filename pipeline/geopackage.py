@@ -188,8 +188,11 @@ def _reprojection(package: Package, crs_wkt: str, grid: Grid) -> Reprojection:
 
 def _wkb(shapes: Geometries) -> pa.Array:
     """Every geometry as a multipolygon: one type per layer, and a split at the 180th meridian stays one feature."""
-    multi = [None if shape is None else shapely.multipolygons(shapely.get_parts(shape)) for shape in shapes]
-    return pa.array([None if shape is None else shapely.to_wkb(shape, byte_order=1) for shape in multi], pa.binary())
+    parts, owners = shapely.get_parts(shapes, return_index=True)
+    multi = np.full(len(shapes), None, dtype=np.object_)
+    if len(parts):
+        shapely.multipolygons(parts, indices=owners, out=multi)
+    return pa.array(shapely.to_wkb(multi, byte_order=1), pa.binary())
 
 
 def _scene_batches(package: Package, fields: pa.Schema) -> Iterator[pa.RecordBatch]:

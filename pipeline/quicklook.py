@@ -76,7 +76,7 @@ def draw(target: Path, picture: Picture) -> None:
     figure = Figure(figsize=(WIDTH_PX / _DPI, total / _DPI), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     below = rows * _LINE_PX + _MARGIN_PX
-    for panel, left in zip(panels, (_MARGIN_PX, WIDTH_PX - _MARGIN_PX - width), strict=True):
+    for panel, left in zip(panels, (_MARGIN_PX, width + 2 * _MARGIN_PX), strict=True):
         figure.figimage(panel, xo=left, yo=below, origin="upper")
     _text(figure, _MARGIN_PX, total - _LINE_PX / 2, _printable(picture.title))
     for index, entry in enumerate(picture.drawn):

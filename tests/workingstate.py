@@ -124,7 +124,7 @@ def failed(slug: str, reason: str, grid: Grid | None) -> SceneOutcome:
 def _array(path: Path, grid: Grid, arrays: dict[str, NDArray[np.uint8]] | dict[str, NDArray[np.uint16]]) -> None:
     plans = [
         store.ArrayPlan(
-            name=name, shape=array.shape, dtype=array.dtype.name, shard_px=(256, 256), chunk_px=(64, 64), fill=0,
+            name=name, shape=array.shape, dtype=array.dtype.name, shard_px=(512, 512), chunk_px=(256, 256), fill=0,
             attributes={},
         )
         for name, array in arrays.items()
