@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from geotiffs import NORTH_UP_30M, UTM_18N, ramp, write_geotiff
 from rasterio.control import GroundControlPoint
@@ -79,6 +80,14 @@ def test_a_south_up_file_reads_as_its_north_up_twin(tmp_path: Path) -> None:
                 rows, cols = slice(first, stop), slice(1, 4)
                 np.testing.assert_array_equal(south.read(rows, cols), pixels[rows, cols])
                 np.testing.assert_array_equal(north.read(rows, cols), pixels[rows, cols])
+
+
+def test_jpeg_2000_is_read_too(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "a.tif", ramp(40, 50))
+    with rasterio.open(tmp_path / "a.tif") as source:
+        rasterio.shutil.copy(source, tmp_path / "a.jp2", driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+    with open_band(band_of(tmp_path / "a.jp2")) as red:
+        np.testing.assert_array_equal(red.read(slice(3, 40), slice(0, 50)), ramp(40, 50)[3:])
 
 
 def test_pixel_is_point_is_taken_as_gdal_takes_it(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def test_different_ids_never_share_a_file_name(ids: list[str]) -> None:
 
 
 def test_an_id_cannot_imitate_the_digest_of_another() -> None:
-    assert slug(slug("A")) != slug("A")
+    imitation = slug("a b")
+    assert imitation == imitation.lower()
+    assert slug(imitation) != imitation
 
 
 @pytest.mark.parametrize(
