@@ -38,6 +38,7 @@ DEFAULT_MINIMUM_PX = 8.5
 CONFIDENCE_SCALE = 254.0
 _LOW_SHARE = 0.1
 _BATCH_POINTS = 1_000_000
+_REPEATED = ["class_name", "scene_id", "model_id"]
 
 SCHEMA = pa.schema(
     [
@@ -224,7 +225,7 @@ def _write_polygons(job: VectorizeJob, table: _Table, batches: Iterator[NDArray[
     schema = SCHEMA.with_metadata({"geo": json.dumps(_geo(job.grid.crs_wkt))})
     with (
         atomic.replacing(job.vectors / POLYGONS) as path,
-        pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer,
+        pq.ParquetWriter(path, schema, compression="zstd", version="2.6", use_dictionary=_REPEATED) as writer,
     ):
         first = 0
         for wkb in batches:
