@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyproj import CRS, Geod, Transformer
 from workingstate import UTM18, blobs, grid_of, polygons
@@ -29,6 +29,7 @@ def test_a_long_edge_is_bounded_by_its_sag_on_the_sphere() -> None:
 
 
 @given(corners, corners, st.floats(1e3, 1e6))
+@example((300_000.1, 4_500.3), (345_678.7, 98_765.9), 1234.5)
 def test_both_sides_of_an_edge_get_the_same_points(
     first: tuple[float, float], second: tuple[float, float], longest: float
 ) -> None:
