@@ -1,0 +1,123 @@
+"""Changes of light, air, sensor and coverage that leave the classes of a crop as they are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from rspipe.catalogs.bands import Unit
+from rspipe.models.card import CardBand
+from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.specs import StrictModel
+
+CENTRE_UM: MappingProxyType[str, float] = MappingProxyType(
+    {
+        "coastal": 0.443, "blue": 0.482, "green": 0.561, "yellow": 0.6, "red": 0.655, "pan": 0.59,
+        "rededge071": 0.704, "rededge075": 0.74, "rededge078": 0.782, "nir": 0.865, "nir08": 0.865, "nir09": 0.945,
+        "swir16": 1.609, "swir22": 2.201,
+    }
+)  # fmt: skip
+"""Centre wavelengths, micrometres (Landsat 8 OLI and Sentinel-2 MSI). The cirrus band sees no haze: it is left out."""
+
+
+class AugmentSpec(StrictModel):
+    """How far a crop is changed; 0 switches a change off."""
+
+    gain: float = Field(default=0.08, ge=0, lt=1)
+    """Deviation of the logarithm of one factor on all reflectances: sun, terrain, calibration."""
+    band_gain: float = Field(default=0.03, ge=0, lt=1)
+    """Deviation of the logarithm of a further factor per band."""
+    haze: float = Field(default=0.03, ge=0, lt=1)
+    """Largest reflectance in blue that the air adds or takes away; falls with wavelength to the power 1.3."""
+    warming_k: float = Field(default=5.0, ge=0)
+    """Deviation of a shift of all temperatures."""
+    blur_px: float = Field(default=0.7, ge=0)
+    """Largest deviation of a Gaussian blur, applied to half of the crops."""
+    noise: float = Field(default=0.002, ge=0)
+    """Deviation of noise per pixel: in reflectance, and in hundreds of kelvin."""
+    band_loss: float = Field(default=0.2, ge=0, le=1)
+    """Probability, for each optional band, that it is missing: mostly everywhere, sometimes behind a line."""
+    hole: float = Field(default=0.15, ge=0, le=1)
+    """Probability that what lies behind a line is nodata in every band."""
+
+
+def augmented(patch: Patch, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Patch:
+    """Return a changed copy; labels change only where the crop becomes nodata, to `IGNORE_ID`.
+
+    Args:
+        patch: a crop in physical units.
+        card: what its bands are.
+        spec: how far to go.
+        rng: all chance comes from here.
+    """
+    bands = patch.bands
+    if rng.random() < 0.5:
+        bands = blurred(bands, float(rng.uniform(0, spec.blur_px)))
+    bands = relit(bands, card, spec, rng)
+    bands = _without_bands(bands, card, spec, rng)
+    labels = patch.labels
+    if rng.random() < spec.hole:
+        hidden = torch.from_numpy(behind_line(labels.shape, rng))
+        bands, labels = bands.masked_fill(hidden, torch.nan), labels.masked_fill(hidden, IGNORE_ID)
+    return replace(patch, bands=bands, labels=labels)
+
+
+def relit(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Tensor:
+    """Change light, air, temperature and noise: (bands, H, W) -> (bands, H, W).
+
+    Haze of strength h adds h (1 - R) to a reflectance R, so that nothing bright becomes brighter than haze itself.
+    """
+    common, haze = float(np.exp(rng.normal(0, spec.gain))), float(rng.uniform(-0.3, 1) * spec.haze)
+    warming = float(rng.normal(0, spec.warming_k))
+    rows = []
+    for entry, band in zip(card, bands, strict=True):
+        own = float(np.exp(rng.normal(0, spec.band_gain)))
+        noise = torch.from_numpy(rng.normal(0, 1, band.shape).astype(np.float32)) * spec.noise
+        if entry.unit is Unit.KELVIN:
+            rows.append(band + warming + 100 * noise)
+            continue
+        path = haze * (CENTRE_UM["blue"] / CENTRE_UM[entry.name]) ** 1.3 if entry.name in CENTRE_UM else 0.0
+        rows.append(path + (1 - path) * band * common * own + noise * (1 if entry.name in CENTRE_UM else 0.1))
+    return torch.stack(rows)
+
+
+def blurred(bands: Tensor, deviation_px: float) -> Tensor:
+    """Blur with a Gaussian; missing numbers stay missing and lend nothing to their neighbours."""
+    if deviation_px <= 0:
+        return bands
+    reach = int(np.ceil(3 * deviation_px))
+    steps = torch.arange(-reach, reach + 1, dtype=bands.dtype)
+    kernel = torch.exp(-0.5 * (steps / deviation_px) ** 2)
+    known = ~bands.isnan()
+    total, weight = _convolved(bands.nan_to_num(0.0), kernel), _convolved(known.to(bands.dtype), kernel)
+    return torch.where(known, total / weight, torch.nan)
+
+
+def _convolved(bands: Tensor, kernel: Tensor) -> Tensor:
+    reach = len(kernel) // 2
+    down = functional.conv2d(bands[:, None], kernel[None, None, :, None], padding=(reach, 0))
+    return functional.conv2d(down, kernel[None, None, None, :], padding=(0, reach))[:, 0]
+
+
+def _without_bands(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Tensor:
+    missing = torch.zeros(bands.shape, dtype=torch.bool)
+    for row, entry in enumerate(card):
+        if not entry.required and rng.random() < spec.band_loss:
+            missing[row] = True if rng.random() < 0.6 else torch.from_numpy(behind_line(bands.shape[1:], rng))
+    return bands.masked_fill(missing, torch.nan)
+
+
+def behind_line(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return a mask (H, W) of what lies on one side of a random straight line through the middle half."""
+    height, width = shape
+    angle = rng.uniform(0, 2 * np.pi)
+    row, column = rng.uniform(0.25, 0.75) * height, rng.uniform(0.25, 0.75) * width
+    down, across = np.ogrid[:height, :width]
+    side = (down + 0.5 - row) * np.sin(angle) + (across + 0.5 - column) * np.cos(angle)
+    return np.asarray(side > 0)

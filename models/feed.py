@@ -1,0 +1,87 @@
+"""The batches of a training: which crop stands in which slot of which step, all from one seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from rspipe.models.augment import AugmentSpec, augmented
+from rspipe.models.card import CardBand
+from rspipe.models.crops import CropSpec, Cutter
+from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.errors import DataError
+from rspipe.models.normalise import Normaliser
+from rspipe.models.specs import StrictModel
+
+
+class FeedSpec(StrictModel):
+    """What every batch is made of."""
+
+    batch: int = Field(default=8, ge=1, le=1024)
+    simulated_steps: int = Field(default=0, ge=0)
+    """So many first steps see simulated patches only."""
+    simulated_share: float = Field(default=0.25, ge=0, le=1)
+    """Probability, after these, that a slot is filled from a simulated patch."""
+    crop: CropSpec = CropSpec()
+    augment: AugmentSpec = AugmentSpec()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What one step learns from."""
+
+    image: Tensor
+    """(B, bands, H, W) float32, 0 where there is no number."""
+    valid: Tensor
+    """(B, 1, H, W) bool: every required band has a number."""
+    labels: Tensor
+    """(B, H, W) int64."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device."""
+        return Batch(self.image.to(device), self.valid.to(device), self.labels.to(device))
+
+
+def collated(patches: Sequence[Patch], normalise: Normaliser) -> Batch:
+    """Put patches of one size in a batch, normalised as the predictor does; invalid pixels are ignored."""
+    numbers = torch.stack([patch.bands for patch in patches])
+    prepared = normalise(numbers, ~numbers.isnan())
+    labels = torch.stack([patch.labels for patch in patches]).long()
+    return Batch(prepared.image, prepared.valid, labels.masked_fill(~prepared.valid[:, 0], IGNORE_ID))
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Makes the batch of any step, independently of every other step."""
+
+    spec: FeedSpec
+    card: tuple[CardBand, ...]
+    seed: int
+    real: Cutter | None
+    simulated: Cutter | None
+
+    def __post_init__(self) -> None:
+        if self.real is None and (self.simulated is None or self.spec.simulated_share < 1):
+            raise DataError("training needs labelled patches, or a simulated_share of 1")
+        if self.simulated is None and (self.spec.simulated_steps or self.spec.simulated_share):
+            raise DataError("simulated_steps and simulated_share must be 0 where no simulated patches are named")
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of one step, counted from 0."""
+        crops = [self._crop(step, slot) for slot in range(self.spec.batch)]
+        return collated(crops, Normaliser.of(self.card, torch.device("cpu")))
+
+    def _crop(self, step: int, slot: int) -> Patch:
+        rng = np.random.default_rng((self.seed, step, slot))
+        return augmented(self._cutter(step, rng).cut(rng), self.card, self.spec.augment, rng)
+
+    def _cutter(self, step: int, rng: np.random.Generator) -> Cutter:
+        share = 1.0 if step < self.spec.simulated_steps else self.spec.simulated_share
+        drawn = self.simulated if rng.random() < share else self.real
+        return drawn or self.real or self._no_patches()
+
+    def _no_patches(self) -> Cutter:
+        raise DataError("there is no patch to cut crops from")
