@@ -35,6 +35,8 @@ class Ground(NamedTuple):
 
     seed: np.uint64
     pixel_m: float
+    reflectance: NDArray[np.float64]
+    """(9, 6): `REFLECTANCE` as it is in this landscape."""
     water_above: float
     dry_above: float
     town_above: float
@@ -42,6 +44,16 @@ class Ground(NamedTuple):
     temperature_k: float
     sunward_east: float
     sunward_south: float
+
+
+def tinted(seed: np.uint64) -> NDArray[np.float64]:
+    """Return `REFLECTANCE` with each cover somewhat darker or brighter, and of another colour, under each seed."""
+    shake, covers, bands = np.uint64(key(seed, 14)), *REFLECTANCE.shape
+    colour = [[0.07 * bell(shake, cover, band) for band in range(bands)] for cover in range(covers)]
+    tone = [[0.15 * bell(shake, cover, bands)] for cover in range(covers)]
+    lightness = np.maximum(0.5, 1.0 + np.array(tone) + np.array(colour))
+    tinted_reflectance: NDArray[np.float64] = np.minimum(REFLECTANCE * lightness, 0.9)
+    return tinted_reflectance
 
 
 @compiled
@@ -123,8 +135,8 @@ def ground_at(ground: Ground, row: int, column: int, cover: NDArray[np.float64],
     x_m, y_m = (column + 0.5) * ground.pixel_m, (row + 0.5) * ground.pixel_m
     lit = _cover(ground, x_m, y_m, cover)
     water = cover[DEEP_WATER] + cover[SHALLOW_WATER]
-    tone = 0.16 * fractal(key(ground.seed, 10), x_m, y_m, Spectrum(2400.0, ground.pixel_m, 0.75))
-    tone += (0.04 + 0.25 * cover[TOWN]) * bell(key(ground.seed, 11), row, column)
+    broad = 0.15 * fractal(key(ground.seed, 10), x_m, y_m, Spectrum(2400.0, ground.pixel_m, 0.68))
+    tone = broad + (0.02 + 0.14 * cover[TOWN]) * bell(key(ground.seed, 11), row, column)
     bright = lit * max(0.3, 1.0 + (1.0 - 0.8 * water - 0.7 * cover[SNOW]) * tone)
     warmth_k = 0.0
     for index in range(9):
@@ -132,6 +144,6 @@ def ground_at(ground: Ground, row: int, column: int, cover: NDArray[np.float64],
     for band in range(6):
         total = 0.0
         for index in range(9):
-            total += cover[index] * REFLECTANCE[index, band]
+            total += cover[index] * ground.reflectance[index, band]
         found[band] = total * bright
-    found[6] = ground.temperature_k + warmth_k + (1.0 - water) * (6.0 * (lit - 1.0) + 8.0 * tone)
+    found[6] = ground.temperature_k + warmth_k + (1.0 - water) * (3.0 * (lit - 1.0) + 4.0 * broad)

@@ -54,7 +54,7 @@ def lattice_hash(stream_key: np.uint64, row: int, column: int) -> np.uint64:
 @compiled
 def uniform(stream_key: np.uint64, row: int, column: int) -> float:
     """Return a number in [0, 1) that belongs to one lattice point."""
-    return float(lattice_hash(stream_key, row, column) >> _SHIFT_11) * 2.0**-53
+    return float(np.int64(lattice_hash(stream_key, row, column) >> _SHIFT_11)) * 2.0**-53
 
 
 @compiled
@@ -62,13 +62,14 @@ def bell(stream_key: np.uint64, row: int, column: int) -> float:
     """Return a nearly normal number, mean 0 and deviation 1: the sum of four 16-bit uniforms (Irwin-Hall)."""
     bits = lattice_hash(stream_key, row, column)
     total = (bits & _LOW_16) + ((bits >> _SHIFT_16) & _LOW_16) + ((bits >> _SHIFT_32) & _LOW_16) + (bits >> _SHIFT_48)
-    return (float(total) * 2.0**-16 - 2.0 + 2.0**-15) * sqrt(3.0)
+    return (float(np.int64(total)) * 2.0**-16 - 2.0 + 2.0**-15) * sqrt(3.0)
 
 
 @compiled
 def _slope(bits: np.uint64, dx: float, dy: float) -> float:
-    east = float(bits & _LOW_32) * 2.0**-31 - 1.0
-    south = float(bits >> _SHIFT_32) * 2.0**-31 - 1.0
+    # Signed whole numbers become floats in one instruction, unsigned ones in several.
+    east = float(np.int64(bits & _LOW_32)) * 2.0**-31 - 1.0
+    south = float(np.int64(bits >> _SHIFT_32)) * 2.0**-31 - 1.0
     return east * dx + south * dy
 
 

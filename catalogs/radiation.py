@@ -36,9 +36,9 @@ _LAPSE_K_M = 0.0065
 _ABSORPTION = 0.6
 """Thermal absorption depth over visible optical thickness."""
 
-THIN_FROM = 0.5
+THIN_FROM = 0.7
 THICK_FROM = 6.0
-"""Optical thickness from which a pixel is thin and thick cloud: about 4 % and 30 % of the light turned back."""
+"""Optical thickness from which a pixel is thin and thick cloud: about 5 % and 30 % of the light turned back."""
 SHADOW_FROM = 4.0
 """Optical thickness in the sun's way from which a clear pixel is in shadow: a quarter of the light lost."""
 CLEAR_ID, THIN_ID, THICK_ID, SHADOW_ID = range(4)
@@ -148,7 +148,7 @@ def _write(world: World, found: NDArray[np.float64], place: tuple[int, int], pix
     for band in range(7):
         deviation = world.sensor_noise * (0.2 + found[band])
         pixel[band] = found[band] + deviation * bell(key(world.seed, 40 + band), row, column)
-    pixel[7] = found[7] + 60.0 * world.sensor_noise * bell(key(world.seed, 47), row, column)
+    pixel[7] = found[7] + 40.0 * world.sensor_noise * bell(key(world.seed, 47), row, column)
 
 
 @compiled

@@ -15,7 +15,8 @@ from pyproj import CRS
 from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
 from rspipe.catalogs.clouds import Sky
 from rspipe.catalogs.errors import SceneError
-from rspipe.catalogs.landscape import Ground
+from rspipe.catalogs.landscape import Ground, tinted
+from rspipe.catalogs.noise import key, uniform
 from rspipe.catalogs.radiation import Measured, World, measure
 from rspipe.catalogs.scene import Band, Grid, Linear, Scene, SimulatedBand
 from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
@@ -198,6 +199,7 @@ def _world(spec: SimulationSpec) -> World:
     ground = Ground(
         seed=seed,
         pixel_m=spec.pixel_size_m,
+        reflectance=tinted(seed),
         water_above=-_threshold(land.water),
         dry_above=_threshold(land.dry),
         town_above=_threshold(land.town),
@@ -227,8 +229,8 @@ def _world(spec: SimulationSpec) -> World:
         margin_px=MARGIN_SHARE * spec.width_px if spec.wedge else -inf,
         height_px=spec.height_px,
         width_px=spec.width_px,
-        vapour_glow=0.0015,
-        sensor_noise=0.002,
+        vapour_glow=0.001 + 0.005 * uniform(np.uint64(key(seed, 48)), 0, 0) ** 3,
+        sensor_noise=0.0012,
     )
 
 

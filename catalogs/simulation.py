@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, fields
 
 from rspipe.catalogs.errors import SourceError
 
+VERSION = 1
+"""Part of every key: raised when the same specification would give other pixels."""
 CHANNELS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus", "lwir11")
 """The bands of every simulated scene, in the order in which they are computed."""
 

@@ -110,7 +110,7 @@ def test_shadow_lies_at_height_over_tan_elevation_away_from_the_sun(
         np.arange(320) + reach_px * towards_cols == cols,
     )
     cloud = found.thickness[np.ix_(rows, cols)][inside]
-    expected = (cloud >= 4.0) & (found.thickness[inside] < 0.5)
+    expected = (cloud >= 4.0) & (found.thickness[inside] < 0.7)
     shadow = found.labels[inside] == 3
     assert expected.any()
     assert np.mean(shadow != expected) < 1e-4
@@ -159,7 +159,7 @@ def test_physical_ranges(seed: int, pixel_size_m: float) -> None:
 def test_labels_follow_from_the_thickness(block: SimulatedBlock) -> None:
     inside = block.labels != 255
     assert np.array_equal(block.labels[inside] == 2, block.thickness[inside] >= 6.0)
-    thin = (block.thickness[inside] >= 0.5) & (block.thickness[inside] < 6.0)
+    thin = (block.thickness[inside] >= 0.7) & (block.thickness[inside] < 6.0)
     assert np.array_equal(block.labels[inside] == 1, thin)
 
 
