@@ -39,7 +39,7 @@ class FourierPosition(nn.Module):
         return torch.cat([sines, cosines], dim=-1).flatten(0, 1)
 
     def _phases(self, size: int, axis: int) -> Tensor:
-        centres = (torch.arange(size, device=self.frequencies.device, dtype=torch.float32) + 0.5) / size
+        centres = (torch.arange(size, device=self.frequencies.device, dtype=self.frequencies.dtype) + 0.5) / size
         return torch.outer(2 * math.pi * (2 * centres - 1), self.frequencies[axis])
 
 
@@ -102,11 +102,11 @@ class PixelsReadAtoms(Attention):
         heads, atoms = self.heads, key.shape[1]
         k = self._split(self.key(key)) * self.scale
         carried = (k @ self._rows(self.query.weight)).flatten(1, 2)
-        offset = (k @ self.query.bias.view(1, heads, -1, 1)).flatten(1).unsqueeze(1)
-        scores = torch.baddbmm(offset, query, carried.transpose(1, 2))
-        weights = torch.unflatten(scores, -1, (heads, atoms)).softmax(dim=-1).flatten(2)
+        offset = (k @ self.query.bias.view(1, heads, -1, 1)).flatten(1, 2)
+        scores = torch.baddbmm(offset, carried, query.transpose(1, 2))
+        weights = torch.unflatten(scores, 1, (heads, atoms)).softmax(dim=2).flatten(1, 2)
         answers = self._split(self.value(value)) @ self._rows(self.out.weight.t())
-        return torch.baddbmm(self.out.bias.view(1, 1, -1), weights, answers.flatten(1, 2))
+        return torch.baddbmm(self.out.bias.view(1, 1, -1), weights.transpose(1, 2), answers.flatten(1, 2))
 
 
 class Stage(nn.Module):

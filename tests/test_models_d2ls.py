@@ -1,0 +1,182 @@
+from collections.abc import Iterator
+
+import oracle_d2ls as oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from picomodel import pico_spec
+from torch import Tensor
+
+from rspipe.models.build import build
+from rspipe.models.criterion import Criterion, CriterionSpec
+from rspipe.models.d2ls import D2LS
+from rspipe.models.errors import InputError
+from rspipe.models.specs import D2LSSpec, PyramidSpec
+
+
+@pytest.fixture
+def model() -> Iterator[D2LS]:
+    made = build(pico_spec(), seed=7).double().eval()
+    # fresh layer scales are 1e-6 and fresh norms the identity: shake all, so that no path is invisible
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    with torch.inference_mode():
+        yield made
+
+
+def image(batch: int = 2, height: int = 64, width: int = 96, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)
+
+
+def holes(batch: int = 2, height: int = 64, width: int = 96) -> Tensor:
+    valid = torch.ones(batch, 1, height, width, dtype=torch.bool)
+    valid[0, :, :40, :70] = False
+    valid[0, :, 50:, 33] = False
+    return valid
+
+
+def test_parameters_of_the_papers_base_size() -> None:
+    model = build(D2LSSpec(pyramid=PyramidSpec(size="base", in_bands=3), classes=7))
+    backbone = sum(p.numel() for p in model.pyramid.parameters())
+    width, inner, classes, subatoms, stages = 256, 128, 7, 4, 3
+    attention = 3 * (width * inner + inner) + inner * width + width
+    rest = sum(
+        (
+            (128 + 256 + 512 + 1024) * width + 4 * width + 4 * width * width,
+            classes * width,
+            1024 * width + width + 2 * (inner * inner + inner),
+            width * 2 * width + 2 * width + 2 * width * classes * subatoms + classes * subatoms,
+            width * subatoms * width + subatoms * width,
+            (2 * stages + 1) * (attention + 2 * width),
+            2 * width // 4,
+            2 * (width * width + width) + width * 16 + 16,
+        )
+    )
+    assert backbone == 87_564_416  # torchvision's ConvNeXt-Base, 88 591 464, less final norm and classifier
+    assert backbone == 88_591_464 - 2 * 1024 - (1024 * 1000 + 1000)
+    assert sum(p.numel() for p in model.parameters()) == backbone + rest
+    assert 90_080_000 <= backbone + rest <= 90_090_000
+
+
+def test_every_parameter_learns() -> None:
+    model = build(pico_spec(), seed=1).train()
+    output = model(image().float())
+    (output.logits.square().sum() + output.aux["static"].square().sum()).backward()
+    dead = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert dead == []
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_the_long_way(model: D2LS, *, masked: bool) -> None:
+    x, valid = image(), holes() if masked else torch.ones(2, 1, 64, 96, dtype=torch.bool)
+    expected = oracle.logits(model.state_dict(), model.pyramid(x), valid[:, 0], (4, 4))
+    found = model(x, valid if masked else None).logits
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_full_mask_is_the_papers_function_bit_for_bit(model: D2LS, precision: torch.dtype) -> None:
+    x, made = image().to(precision), model.to(precision)
+    assert torch.equal(made(x).logits, made(x, torch.ones(2, 1, 64, 96, dtype=torch.bool)).logits)
+
+
+def test_mask_changes_only_its_own_image(model: D2LS) -> None:
+    whole, masked = model(image()).logits, model(image(), holes()).logits
+    assert not torch.allclose(whole[0], masked[0])
+    assert torch.equal(whole[1], masked[1])
+
+
+def test_image_without_a_valid_pixel_stays_finite(model: D2LS) -> None:
+    valid = holes()
+    valid[0] = False
+    x = image() * valid
+    found = model(x, valid).logits
+    assert bool(found.isfinite().all())
+    assert torch.equal(found[1], model(image(), holes()).logits[1])
+
+
+def test_batch_order_does_not_matter(model: D2LS) -> None:
+    x, valid = image(batch=3), holes(batch=3)
+    order = torch.tensor([2, 0, 1])
+    assert torch.allclose(model(x, valid).logits[order], model(x[order], valid[order]).logits, rtol=1e-12, atol=1e-12)
+
+
+def test_static_and_dynamic_pass_share_their_weights(model: D2LS) -> None:
+    x = image()
+    output = model.train()(x)
+    fused = model.fuse(model.pyramid(x))
+    (dynamic,) = output.tables
+    assert torch.equal(model.decode(dynamic, fused, None), output.logits)
+    assert torch.equal(model.decode(model.table.expand(2, -1, -1), fused, None), output.aux["static"])
+
+
+def test_only_training_fills_more_than_logits(model: D2LS) -> None:
+    output = model(image())
+    assert (dict(output.aux), output.heatmaps, output.tables, output.aligned) == ({}, (), (), ())
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.sampled_from(range(64, 161, 32)), st.sampled_from(range(32, 161, 32)), st.integers(1, 5), st.integers(1, 6))
+def test_output_has_the_inputs_size(height: int, width: int, bands: int, classes: int) -> None:
+    model = build(pico_spec(classes=classes, in_bands=bands)).eval()
+    with torch.inference_mode():
+        assert model(torch.zeros(1, bands, height, width)).logits.shape == (1, classes, height, width)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 72), (1, 4, 64, 64)])
+def test_other_inputs_are_refused(model: D2LS, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="3 bands and sides that are multiples of 32"):
+        model(torch.zeros(shape))
+
+
+def test_seed_alone_decides_the_weights() -> None:
+    before = torch.get_rng_state()
+    one, two, other = build(pico_spec(), seed=3), build(pico_spec(), seed=3), build(pico_spec(), seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert not torch.equal(one.table, other.table)
+
+
+def toy() -> tuple[Tensor, Tensor]:
+    """Two images whose class is written in their colours, and a corner without a label."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.randint(0, 4, (2, 8, 8), generator=generator).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    colours = torch.randn(4, 3, generator=generator)
+    noise = 0.1 * torch.randn(2, 3, 64, 64, generator=generator)
+    labels_seen = labels.clone()
+    labels_seen[:, :8, :8] = 255
+    return colours[labels].movedim(-1, 1) + noise, labels_seen
+
+
+def fit(steps: int) -> list[float]:
+    """Totals before each step, and after the last one."""
+    model, criterion = build(pico_spec(), seed=2).train(), Criterion(CriterionSpec())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    x, labels = toy()
+    totals = []
+    for _ in range(steps):
+        loss = criterion(model(x), labels).total
+        totals.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    totals.append(criterion(model(x), labels).total.item())
+    if steps > 100:
+        predicted = model.eval()(x).logits.argmax(1)
+        assert bool((predicted == labels)[labels != 255].float().mean() > 0.99)
+    return totals
+
+
+def test_one_step_lowers_the_loss() -> None:
+    before, after = fit(1)
+    assert after < before
+
+
+@pytest.mark.slow
+def test_two_images_can_be_learnt_by_heart() -> None:
+    totals = fit(200)
+    assert totals[-1] < 0.3 * totals[0]

@@ -1,0 +1,54 @@
+import oracle_d2ls as oracle
+import torch
+from picomodel import pico_spec
+from torch import Tensor
+
+from rspipe.models.interact import AlternatingInteractor, AtomsReadPixels, FourierPosition, PixelsReadAtoms
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_position_is_the_sine_and_cosine_of_the_projected_centre() -> None:
+    position = FourierPosition(16).double()
+    assert torch.allclose(position(3, 5), oracle.position(position.frequencies, 3, 5), rtol=1e-12, atol=1e-12)
+
+
+def test_frequencies_are_saved_but_never_trained() -> None:
+    position = FourierPosition(16)
+    assert list(position.state_dict()) == ["frequencies"]
+    assert list(position.parameters()) == []
+
+
+def test_carried_projections_equal_plain_attention() -> None:
+    read, write = AtomsReadPixels(pico_spec()).double(), PixelsReadAtoms(pico_spec()).double()
+    atoms, pixels, placed = normal(2, 4, 64), normal(2, 30, 64, seed=1), normal(2, 30, 64, seed=2)
+    valid = torch.ones(2, 1, 30, dtype=torch.bool)
+    valid[1, 0, ::3] = False
+    found_read, found_write = read(atoms, placed, pixels, valid), write(placed, atoms, atoms + 1)
+    for b in range(2):
+        kept = valid[b, 0]
+        expected = oracle.attend(read.state_dict(), 4, atoms[b], placed[b, kept], pixels[b, kept])
+        assert torch.allclose(found_read[b], expected, rtol=1e-10, atol=1e-10)
+        expected = oracle.attend(write.state_dict(), 4, placed[b], atoms[b], atoms[b] + 1)
+        assert torch.allclose(found_write[b], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_permuting_the_classes_permutes_the_atoms_and_leaves_the_map() -> None:
+    interactor = AlternatingInteractor(pico_spec()).double()
+    atoms, x, order = normal(2, 4, 64), normal(2, 64, 5, 6, seed=1), torch.tensor([2, 0, 3, 1])
+    refined, field = interactor(atoms, x, None)
+    again, same = interactor(atoms[:, order], x, None)
+    assert torch.allclose(refined[:, order], again, rtol=1e-10, atol=1e-10)
+    assert torch.allclose(field, same, rtol=1e-10, atol=1e-10)
+
+
+def test_masked_pixels_are_not_read() -> None:
+    interactor = AlternatingInteractor(pico_spec()).double()
+    atoms, x = normal(1, 4, 64), normal(1, 64, 5, 6, seed=1)
+    valid = torch.ones(1, 1, 5, 6, dtype=torch.bool)
+    valid[..., 2:4, 1:5] = False
+    refined, _ = interactor(atoms, x, valid)
+    changed, _ = interactor(atoms, torch.where(valid, x, 7.0), valid)
+    assert torch.equal(refined, changed)

@@ -1,0 +1,31 @@
+import torch
+
+from rspipe.models.pyramid import Pyramid
+from rspipe.models.specs import PyramidSpec
+
+
+def test_strides_and_widths_of_the_maps() -> None:
+    pyramid = Pyramid(PyramidSpec(size="pico", in_bands=13))
+    shapes = [tuple(level.shape) for level in pyramid(torch.zeros(1, 13, 64, 96))]
+    assert shapes == [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
+
+
+def test_level_norms_normalise_channels() -> None:
+    pyramid = Pyramid(PyramidSpec(size="pico", in_bands=3, level_norms=True))
+    for level in pyramid(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))):
+        assert torch.allclose(level.mean(1), torch.zeros(1), atol=1e-4)
+        assert torch.allclose(level.var(1, unbiased=False), torch.ones(1), atol=1e-2)
+
+
+def test_stochastic_depth_acts_in_training_only() -> None:
+    pyramid = Pyramid(PyramidSpec(size="pico", in_bands=3, drop_path=0.9))
+    with torch.no_grad():
+        for name, parameter in pyramid.named_parameters():
+            if name.endswith("gamma"):
+                parameter.fill_(1.0)
+        x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        pyramid.eval()
+        assert torch.equal(pyramid(x)[-1], pyramid(x)[-1])
+        pyramid.train()
+        torch.manual_seed(0)
+        assert not all(torch.equal(pyramid(x)[-1], pyramid(x)[-1]) for _ in range(5))
