@@ -18,6 +18,10 @@ from rspipe.models.specs import D2LSSpec, PyramidSpec
 @pytest.fixture
 def model() -> Iterator[D2LS]:
     made = build(pico_spec(), seed=7).double().eval()
+    # depthwise convolutions have no fast float64 kernel: the encoder, which no oracle repeats, stays in float32
+    made.pyramid.float()
+    made.pyramid.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    made.pyramid.register_forward_hook(lambda *call: [level.double() for level in call[2]])
     # fresh layer scales are 1e-6 and fresh norms the identity: shake all, so that no path is invisible
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -65,7 +69,7 @@ def test_parameters_of_the_papers_base_size() -> None:
 def test_every_parameter_learns() -> None:
     model = build(pico_spec(), seed=1).train()
     output = model(image().float())
-    (output.logits.square().sum() + output.aux["static"].square().sum()).backward()
+    torch.autograd.backward(output.logits.square().sum() + output.aux["static"].square().sum())
     dead = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert dead == []
 
@@ -78,10 +82,11 @@ def test_equals_the_long_way(model: D2LS, *, masked: bool) -> None:
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
-def test_full_mask_is_the_papers_function_bit_for_bit(model: D2LS, precision: torch.dtype) -> None:
-    x, made = image().to(precision), model.to(precision)
-    assert torch.equal(made(x).logits, made(x, torch.ones(2, 1, 64, 96, dtype=torch.bool)).logits)
+def test_full_mask_is_the_papers_function_bit_for_bit(model: D2LS) -> None:
+    full = torch.ones(2, 1, 64, 96, dtype=torch.bool)
+    assert torch.equal(model(image()).logits, model(image(), full).logits)
+    single = build(pico_spec(), seed=7).eval()
+    assert torch.equal(single(image().float()).logits, single(image().float(), full).logits)
 
 
 def test_mask_changes_only_its_own_image(model: D2LS) -> None:
@@ -93,7 +98,7 @@ def test_mask_changes_only_its_own_image(model: D2LS) -> None:
 def test_image_without_a_valid_pixel_stays_finite(model: D2LS) -> None:
     valid = holes()
     valid[0] = False
-    x = image() * valid
+    x = torch.where(valid, image(), 0)
     found = model(x, valid).logits
     assert bool(found.isfinite().all())
     assert torch.equal(found[1], model(image(), holes()).logits[1])
@@ -162,7 +167,7 @@ def fit(steps: int) -> list[float]:
         loss = criterion(model(x), labels).total
         totals.append(loss.item())
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     totals.append(criterion(model(x), labels).total.item())
     if steps > 100:
