@@ -29,6 +29,11 @@ class ClusterSpec:
     """False keeps everything in this process: for tests where processes are not the point."""
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the variables that must stand in a worker before torch, numpy or GDAL are loaded.
 

@@ -33,7 +33,6 @@ class Provenance:
 
     scene_id: str
     model_id: str
-    run_id: str
     acquired_at: datetime | None
 
     def tags(self) -> dict[str, str]:
@@ -42,7 +41,6 @@ class Provenance:
             "TIFFTAG_SOFTWARE": f"rspipe {version('rspipe')}",
             "RSPIPE_SCENE_ID": self.scene_id,
             "RSPIPE_MODEL_ID": self.model_id,
-            "RSPIPE_RUN_ID": self.run_id,
         }
         if self.acquired_at is not None:
             moment = self.acquired_at.replace(tzinfo=self.acquired_at.tzinfo or UTC).astimezone(UTC)

@@ -84,8 +84,6 @@ class VectorizeSettings(Section):
     """Names of the classes that become polygons. Null: all of the model's legend."""
     minimum_area_m2: Annotated[float | None, Field(ge=0), Effect.BYTES] = None
     """Smaller faces are merged into a neighbour; 0 keeps every face. Null: a default that follows the pixel size."""
-    max_vertices: Annotated[int | None, Field(ge=1000), Effect.BYTES] = None
-    """Split polygons with more vertices on a fixed grid. Null: never."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -30,6 +30,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, pa.ArrowException)
 
 
+_POLYGON_FIELDS = FIELDS.append(pa.field("run_id", pa.string()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneEntry:
     """One scene of a run, as the layer `scenes` shows it."""
@@ -83,7 +86,7 @@ def write(target: Path, package: Package) -> None:
     Raises:
         EnvironmentFailedError: it could not be written, or did not read back as written.
     """
-    polygons = pa.RecordBatchReader.from_batches(_schema(FIELDS), _polygon_batches(package))
+    polygons = pa.RecordBatchReader.from_batches(_schema(_POLYGON_FIELDS), _polygon_batches(package))
     fields = scene_fields(package.legend)
     scenes = pa.RecordBatchReader.from_batches(_schema(fields), _scene_batches(package, fields))
     styles = (class_style(package.workflow, package.drawn), outline_style(SCENES_LAYER))
@@ -171,14 +174,15 @@ def _polygons(package: Package) -> int:
 
 
 def _polygon_batches(package: Package) -> Iterator[pa.RecordBatch]:
-    schema = _schema(FIELDS)
+    schema = _schema(_POLYGON_FIELDS)
     for scene in package.scenes:
         if scene.polygons is None or scene.grid is None:
             continue
         move = _reprojection(package, scene.polygons.crs_wkt, scene.grid)
         for batch in scene.polygons.batches():
             shapes = shapely.from_wkb(batch[GEOMETRY].to_numpy(zero_copy_only=False))
-            yield pa.record_batch([*(batch[name] for name in FIELDS.names), _wkb(move.apply(shapes))], schema=schema)
+            columns = [*(batch[name] for name in FIELDS.names), pa.repeat(pa.scalar(package.run_id), batch.num_rows)]
+            yield pa.record_batch([*columns, _wkb(move.apply(shapes))], schema=schema)
 
 
 def _reprojection(package: Package, crs_wkt: str, grid: Grid) -> Reprojection:

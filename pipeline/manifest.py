@@ -40,6 +40,8 @@ class PublishedScene(_Part):
 
     id: str
     slug: str
+    key: str
+    """Digest of everything that the scene's bytes hang on; empty if it was refused before it had one."""
     status: Literal["published", "failed"]
     reason: str
     """Empty for a published scene."""

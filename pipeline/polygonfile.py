@@ -27,10 +27,9 @@ FIELDS = pa.schema(
         ("scene_id", pa.string()),
         ("acquired_at", DATE),
         ("model_id", pa.string()),
-        ("run_id", pa.string()),
     ]
 )
-"""The attributes of a polygon, in the order of the layer's columns."""
+"""The attributes of a polygon, in the order of the layer's columns; the layer itself adds `run_id`."""
 GEOMETRY = "geometry"
 BATCH_ROWS = 8192
 _SURVEY = b"rspipe:survey"
@@ -55,13 +54,12 @@ class PolygonFile:
                 yield batch.select(names)
 
 
-def publish_polygons(source: Path, target: Path, run_id: str, crs_wkt: str, survey: Survey) -> int:
-    """Copy a scene's polygons batch by batch, adding `run_id`, a box per polygon and the scene's survey.
+def publish_polygons(source: Path, target: Path, crs_wkt: str, survey: Survey) -> int:
+    """Copy a scene's polygons batch by batch, adding a box per polygon and the scene's survey.
 
     Args:
-        source: the vectorize stage's GeoParquet; every column of `FIELDS` but `run_id`, and `geometry` as WKB, sorted.
+        source: the vectorize stage's GeoParquet; every column of `FIELDS`, and `geometry` as WKB, sorted.
         target: final name inside a private folder.
-        run_id: the run that publishes.
         crs_wkt: CRS of the polygons.
         survey: what the scene's class raster holds; travels in the file's metadata.
 
@@ -76,7 +74,7 @@ def publish_polygons(source: Path, target: Path, run_id: str, crs_wkt: str, surv
         _check_columns(source, file.schema_arrow.names)
         for batch in file.iter_batches(BATCH_ROWS):
             shapes = shapely.from_wkb(batch[GEOMETRY].to_numpy(zero_copy_only=False))
-            writer.write_batch(_published(batch, shapes, run_id), row_group_size=BATCH_ROWS)
+            writer.write_batch(_published(batch, shapes), row_group_size=BATCH_ROWS)
             polygons += batch.num_rows
             bounds = _union(bounds, shapely.bounds(shapes))
             kinds |= {str(kind) for kind in np.unique([shape.geom_type for shape in shapes])}
@@ -105,7 +103,7 @@ def open_polygons(path: Path) -> PolygonFile:
 
 
 def _check_columns(source: Path, found: list[str]) -> None:
-    missing = [name for name in (*FIELDS.names, GEOMETRY) if name not in found and name != "run_id"]
+    missing = [name for name in (*FIELDS.names, GEOMETRY) if name not in found]
     if missing:
         raise SceneFailedError(
             f"{source}, publish: columns {', '.join(missing)} are missing; delete the file, run again"
@@ -117,13 +115,8 @@ def _writer(target: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(target, FIELDS.append(geometry).append(bbox), compression="zstd", version="2.6")
 
 
-def _published(batch: pa.RecordBatch, shapes: Any, run_id: str) -> pa.RecordBatch:  # noqa: ANN401 - shapely has no types
-    columns = [
-        pa.array([run_id] * batch.num_rows, pa.string())
-        if field.name == "run_id"
-        else batch[field.name].cast(field.type)
-        for field in FIELDS
-    ]
+def _published(batch: pa.RecordBatch, shapes: Any) -> pa.RecordBatch:  # noqa: ANN401 - shapely has no types
+    columns = [batch[field.name].cast(field.type) for field in FIELDS]
     sides = [pa.array(side) for side in shapely.bounds(shapes).reshape(-1, 4).T]
     boxes = pa.StructArray.from_arrays(sides, fields=list(_BBOX))
     return pa.record_batch(

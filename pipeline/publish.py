@@ -43,7 +43,6 @@ class PublishSceneJob:
     model: str
     """Slug."""
     model_id: str
-    run_id: str
     grid: Grid
     """Of the ingested bands and of all that was inferred from them."""
     bands: tuple[str, ...]
@@ -60,6 +59,8 @@ class SceneOutcome:
     scene: str
     """Slug."""
     scene_id: str
+    key: str
+    """Of the publishing task: equal keys, equal bytes. Empty if the scene was refused before it had one."""
     acquired_at: datetime | None
     reason: str
     """Why it failed; empty means that `publish_scene` has published it."""
@@ -101,16 +102,12 @@ def publish_scene(job: PublishSceneJob) -> Receipt:
     vectors = layout.vectors(job.scene, job.model)
     classes = store.open_array(vectors / "sieved.zarr", "classes")
     confidence = store.open_array(layout.inferred(job.scene, job.model), "confidence")
-    provenance = cog.Provenance(
-        scene_id=job.scene_id, model_id=job.model_id, run_id=job.run_id, acquired_at=job.acquired_at
-    )
+    provenance = cog.Provenance(scene_id=job.scene_id, model_id=job.model_id, acquired_at=job.acquired_at)
     found = survey(classes, job.grid)
     with atomic.staging(folder, SCENE_FILES) as room:
         cog.write_classes(room / CLASSES, classes, job.grid, job.legend, provenance)
         cog.write_confidence(room / CONFIDENCE, confidence, job.grid, provenance)
-        polygons = publish_polygons(
-            vectors / POLYGONS, room / POLYGONS, run_id=job.run_id, crs_wkt=job.grid.crs_wkt, survey=found
-        )
+        polygons = publish_polygons(vectors / POLYGONS, room / POLYGONS, crs_wkt=job.grid.crs_wkt, survey=found)
         quicklook.draw(room / QUICKLOOK, _picture(job))
     outputs = tuple(folder / name for name in SCENE_FILES)
     return Receipt(outputs=outputs, counts={"polygons": polygons, **_pixel_counts(found)})
@@ -209,6 +206,7 @@ def _published(outcome: SceneOutcome, polygons: PolygonFile | None, legend: Lege
     return PublishedScene(
         id=outcome.scene_id,
         slug=outcome.scene,
+        key=outcome.key,
         status="failed" if outcome.reason else "published",
         reason=outcome.reason,
         acquired_at=outcome.acquired_at,

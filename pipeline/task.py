@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 Stage = Literal["ingest", "infer", "seam", "vectorize", "publish"]
+STAGES: tuple[Stage, ...] = ("ingest", "infer", "seam", "vectorize", "publish")
 
 
 def digest_of(value: object) -> str:

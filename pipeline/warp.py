@@ -84,7 +84,7 @@ def warp(values: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.
     return out
 
 
-def coarser(grid: Grid, resolution_m: float) -> Grid:
+def resampled(grid: Grid, resolution_m: float) -> Grid:
     """Return the grid with the same upper left corner and square pixels of `resolution_m`, covering all of `grid`.
 
     Raises:

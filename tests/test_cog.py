@@ -47,7 +47,7 @@ def test_overviews_hold_the_most_frequent_class(tmp_path: Path) -> None:
     classes = np.repeat(np.repeat(winners, 2, axis=0), 2, axis=1)
     classes[1::2, 1::2] = np.where(winners % 2 == 0, 255, 3 - winners)
     source = zarr.array(classes, chunks=(256, 256))
-    provenance = cog.Provenance(scene_id="a", model_id="b", run_id="c", acquired_at=None)
+    provenance = cog.Provenance(scene_id="a", model_id="b", acquired_at=None)
     cog.write_classes(tmp_path / "classes.tif", source, grid_of(800, 600), LEGEND, provenance)
     with rasterio.open(tmp_path / "classes.tif", overview_level=0) as dataset:
         assert np.array_equal(dataset.read(1), winners)
@@ -84,7 +84,7 @@ def test_debian_calls_it_a_valid_cog(made: Made, name: str) -> None:
 
 
 def test_a_scene_without_a_date_has_no_date_tag() -> None:
-    tags = cog.Provenance(scene_id="a", model_id="b", run_id="c", acquired_at=None).tags()
+    tags = cog.Provenance(scene_id="a", model_id="b", acquired_at=None).tags()
     assert not [name for name in tags if "DATE" in name or "ACQUIRED" in name]
 
 

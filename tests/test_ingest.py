@@ -143,7 +143,7 @@ def test_resampling_to_a_coarser_grid_averages_only_valid_pixels(tmp_path: Path)
     numbers[0, 0] = 0
     numbers[0, 1] = 500
     numbers[3:, 3:] = 0
-    target = warp.coarser(fine, 30.0)
+    target = warp.resampled(fine, 30.0)
     _ingest(tmp_path / "z", (_band("blue", _write(tmp_path / "b.tif", numbers, fine), fine),), target)
     assert store.open_array(tmp_path / "z", "blue")[:].tolist() == [[150, 100], [100, 0]]
     assert store.open_array(tmp_path / "z", store.VALIDITY)[:].tolist() == [[1, 1], [1, 0]]

@@ -12,7 +12,8 @@ from rspipe.pipeline.manifest import Manifest, ManifestDamagedError, PublishedMo
 def example(root: Path) -> Manifest:
     (root / "a.gpkg").write_bytes(b"abc")
     scene = PublishedScene(
-        id="LC8 é", slug="lc8", status="published", reason="", acquired_at=datetime(2015, 10, 22, tzinfo=UTC),
+        id="LC8 é", slug="lc8", key="4" * 64, status="published", reason="",
+        acquired_at=datetime(2015, 10, 22, tzinfo=UTC),
         inputs={"B2.tif": "0" * 64}, counts={"windows": 9, "share": 0.1}, valid_share=0.5, class_share={"clear": 1.0},
     )  # fmt: skip
     return Manifest(

@@ -60,6 +60,7 @@ class Made:
         return SceneOutcome(
             scene=self.job.scene,
             scene_id=self.job.scene_id,
+            key="5" * 64,
             acquired_at=self.job.acquired_at,
             reason="",
             grid=self.job.grid,
@@ -80,7 +81,7 @@ def make(root: Path, classes: NDArray[np.uint8], *, slug: str = "scene-a", grid:
     polygons(classes, grid, f"{slug} true id").to_parquet(layout.vectors(slug, "pico") / "polygons.parquet")
     job = PublishSceneJob(
         root=root, scene=slug, scene_id=f"{slug} true id", acquired_at=DATE, model="pico", model_id="d2ls-pico 1",
-        run_id="f" * 64, grid=grid, bands=names, legend=LEGEND, polygon_classes=CLOUDS,
+        grid=grid, bands=names, legend=LEGEND, polygon_classes=CLOUDS,
     )  # fmt: skip
     return Made(job=job, classes=classes, confidence=confidence)
 
@@ -117,7 +118,7 @@ def request_of(root: Path, *outcomes: SceneOutcome, output_crs: str | None = Non
 
 def failed(slug: str, reason: str, grid: Grid | None) -> SceneOutcome:
     return SceneOutcome(
-        scene=slug, scene_id=f"{slug} true id", acquired_at=None, reason=reason, grid=grid, inputs={}, counts={}
+        key="", scene=slug, scene_id=f"{slug} true id", acquired_at=None, reason=reason, grid=grid, inputs={}, counts={}
     )
 
 

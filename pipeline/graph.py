@@ -1,0 +1,191 @@
+"""From a plan to tasks: what reads from what, and what each task's key is made of."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rspipe.catalogs.scene import Band, Grid, RasterBand, SimulatedBand
+from rspipe.catalogs.simulation import VERSION as SIMULATION_VERSION
+from rspipe.pipeline import infer, ingest, publish, vectorize
+from rspipe.pipeline.ledger import InputDigests, Signature
+from rspipe.pipeline.plan import PlannedScene, RunPlan
+from rspipe.pipeline.rowblocks import row_blocks
+from rspipe.pipeline.task import Stage, Task, digest_of, task_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneGraph:
+    """All tasks of one scene; the last one publishes it, and its key digests all that the scene's bytes hang on."""
+
+    planned: PlannedScene
+    inputs: Mapping[str, str]
+    """Band -> digest of what it is read from."""
+    tasks: tuple[Task, ...]
+
+    @property
+    def key(self) -> str:
+        """Of the publishing task."""
+        return self.tasks[-1].key
+
+
+def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> SceneGraph:
+    """Build the tasks of one scene.
+
+    Args:
+        plan: of the run.
+        planned: the scene.
+        digests: of input files; those not seen before are read here.
+    """
+    inputs = {band.name: _input_digest(band, digests) for band in planned.match.bands}
+    build = _Build(plan, planned)
+    ingested = list(build.ingest(inputs))
+    inferred = list(build.infer(ingested))
+    vectors = build.vectorize(inferred)
+    published = build.publish(vectors, inferred)
+    return SceneGraph(planned=planned, inputs=inputs, tasks=(*ingested, *inferred, vectors, published))
+
+
+def lay_out(plan: RunPlan, planned: PlannedScene) -> None:
+    """Create the arrays that a scene's tasks write into; those of an earlier run with the same layout stay."""
+    layout, slug = plan.layout, planned.scene.slug
+    ingest.create(layout.bands(slug), planned.match.bands, planned.match.grid)
+    path = layout.inferred(slug, plan.model.slug)
+    infer.create(path, planned.match.grid, planned.windows, plan.model.card.legend)
+
+
+def _input_digest(band: Band, digests: InputDigests) -> str:
+    match band.origin:
+        case RasterBand(path=path):
+            return digests.digest(path)
+        case SimulatedBand(spec=spec, channel=channel):
+            return digest_of([SIMULATION_VERSION, asdict(spec), channel])
+
+
+def _grid_identity(grid: Grid) -> list[object]:
+    return [grid.crs_wkt, list(grid.transform)[:6], grid.height_px, grid.width_px]
+
+
+def _band_identity(band: Band, digest: str) -> list[object]:
+    """What of a band changes the numbers that are stored: never its path."""
+    where: object = band.origin.index if isinstance(band.origin, RasterBand) else band.origin.channel
+    conversion = [type(band.conversion).__name__, asdict(band.conversion)]
+    fills = sorted(repr(fill) for fill in band.fills)
+    return [band.name, digest, where, band.dtype, band.unit.value, conversion, fills, _grid_identity(band.grid)]
+
+
+class _Build:
+    """Builds the tasks of one scene, stage by stage."""
+
+    def __init__(self, plan: RunPlan, planned: PlannedScene) -> None:
+        self._plan, self._planned = plan, planned
+        self._slug, self._scene_id = planned.scene.slug, planned.scene.id
+        self._bands, self._grid = planned.match.bands, planned.match.grid
+        self._row_of: dict[str, slice] = {}
+
+    def ingest(self, inputs: Mapping[str, str]) -> Iterator[Task]:
+        identity = [_grid_identity(self._grid), [_band_identity(band, inputs[band.name]) for band in self._bands]]
+        signatures = tuple(
+            Signature.of(band.origin.path) if isinstance(band.origin, RasterBand) else None for band in self._bands
+        )
+        step = ingest.rows_per_task_px(self._bands, self._grid)
+        for rows in row_blocks(self._grid.height_px, step):
+            job = ingest.IngestJob(
+                scene_id=self._scene_id,
+                bands=self._bands,
+                signatures=signatures,
+                grid=self._grid,
+                first_row=rows.start,
+                stop_row=rows.stop,
+                path=self._plan.layout.bands(self._slug),
+            )
+            what = [ingest.VERSION, identity, rows.start, rows.stop]
+            task = self._task("ingest", f"rows {rows.start}..{rows.stop}", (), what, job)
+            self._row_of[task.key] = rows
+            yield task
+
+    def infer(self, ingested: Sequence[Task]) -> Iterator[Task]:
+        bands: list[Task] = []
+        common = self._infer_job()
+        for band in self._planned.windows.bands(self._plan.band_rows):
+            reads = [self._planned.windows.rows.extent(row) for row in band.window_rows]
+            needs = [task.key for task in ingested if any(_meet(self._row_of[task.key], rows) for rows in reads)]
+            job = infer.BandJob(
+                **common, card=self._plan.model.path, fingerprint=self._plan.fingerprint, band=band.index
+            )
+            bands.append(self._task("infer", f"band {band.index}", needs, [*self._infer_identity(), band.index], job))
+        yield from bands
+        required = tuple(band.name for band in self._plan.model.card.bands if band.required)
+        for seam in self._planned.windows.seams(self._plan.band_rows):
+            needs = [bands[index].key for index in seam.bands]
+            seam_job = infer.SeamJob(**common, required=required, seam=seam.index)
+            yield self._task("seam", f"seam {seam.index}", needs, [infer.VERSION, seam.index], seam_job)
+
+    def vectorize(self, inferred: Sequence[Task]) -> Task:
+        settings, card = self._plan.config.vectorize, self._plan.model.card
+        job = vectorize.VectorizeJob(
+            scene=self._slug,
+            scene_id=self._scene_id,
+            acquired_at=self._planned.scene.acquired_at,
+            model_id=card.model_id,
+            grid=self._grid,
+            inferred=self._plan.layout.inferred(self._slug, self._plan.model.slug),
+            vectors=self._plan.layout.vectors(self._slug, self._plan.model.slug),
+            legend=card.legend,
+            polygon_classes=self._plan.polygon_classes,
+            minimum_area_m2=settings.minimum_area_m2,
+        )
+        identity = [
+            vectorize.VERSION,
+            self._scene_id,
+            str(job.acquired_at),
+            asdict(job.legend),
+            job.polygon_classes,
+            job.minimum_area_m2,
+        ]
+        return self._task("vectorize", "polygons", [task.key for task in inferred], identity, job)
+
+    def publish(self, vectors: Task, inferred: Sequence[Task]) -> Task:
+        job = publish.PublishSceneJob(
+            root=self._plan.layout.root,
+            scene=self._slug,
+            scene_id=self._scene_id,
+            acquired_at=self._planned.scene.acquired_at,
+            model=self._plan.model.slug,
+            model_id=self._plan.model.card.model_id,
+            grid=self._grid,
+            bands=tuple(band.name for band in self._bands),
+            legend=self._plan.model.card.legend,
+            polygon_classes=self._plan.polygon_classes,
+        )
+        needs = [vectors.key, *(task.key for task in inferred)]
+        return self._task("publish", "files", needs, [publish.VERSION, self._slug], job)
+
+    def _infer_job(self) -> dict[str, Any]:
+        """What bands and seams have in common; the job models check the types."""
+        layout, model = self._plan.layout, self._plan.model.slug
+        return {
+            "scene": self._slug,
+            "bands": layout.bands(self._slug),
+            "inferred": layout.inferred(self._slug, model),
+            "strips": layout.strips(self._slug, model),
+            "grid": self._planned.windows,
+            "band_rows": self._plan.band_rows,
+        }
+
+    def _infer_identity(self) -> list[object]:
+        """The card's digest covers the weights, normalisation and temperature."""
+        return [
+            infer.VERSION,
+            self._plan.model.card.digest,
+            self._plan.fingerprint.model_dump(),
+            asdict(self._planned.windows),
+            self._plan.band_rows,
+        ]
+
+    def _task(self, stage: Stage, label: str, needs: Sequence[str], identity: object, job: object) -> Task:
+        key = task_key(stage, self._slug, needs, identity)
+        return Task(key=key, stage=stage, scene=self._slug, label=label, inputs=tuple(needs), job=job)
+
+
+def _meet(one: slice, other: slice) -> bool:
+    return bool(one.start < other.stop and other.start < one.stop)

@@ -1,0 +1,175 @@
+"""Plan: what a run would do, decided before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyproj import CRS
+
+from rspipe.catalogs.errors import CatalogError, SourceError
+from rspipe.catalogs.files import RefusedScene, SceneListing, list_scenes
+from rspipe.catalogs.scene import Scene
+from rspipe.catalogs.simulated import scene as simulated_scene
+from rspipe.models import registry
+from rspipe.models.card import ModelCard
+from rspipe.models.errors import ModelError
+from rspipe.models.predictor import Predictor
+from rspipe.pipeline.config import WorkflowConfig
+from rspipe.pipeline.contract import Match, ingested_bytes, match
+from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedError
+from rspipe.pipeline.fingerprint import Fingerprint
+from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.layout import Layout
+
+DEFAULT_BAND_ROWS = 2
+"""Window rows per task. Fixed, not a share of the workers: then a resumed run may have any number of them."""
+_GPU_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedModel:
+    """The model of a run, its weights checked."""
+
+    card: ModelCard
+    path: Path
+    """Of the card."""
+
+    @property
+    def slug(self) -> str:
+        """Its folder in the working state."""
+        return f"{self.card.model_id}-{self.card.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedScene:
+    """A scene that will be run."""
+
+    scene: Scene
+    match: Match
+    windows: WindowGrid
+
+    @property
+    def cost(self) -> Mapping[str, int]:
+        """What it takes: windows, and bytes on disk before compression."""
+        pixels = self.windows.height_px * self.windows.width_px
+        return {
+            "windows": self.windows.rows.count * self.windows.columns.count,
+            "pixels": pixels,
+            "disk_bytes": ingested_bytes(self.match.bands, self.match.grid) + 3 * pixels,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """Everything that is decided before the first byte is written."""
+
+    config: WorkflowConfig
+    layout: Layout
+    model: PlannedModel
+    fingerprint: Fingerprint
+    polygon_classes: tuple[int, ...]
+    scenes: tuple[PlannedScene, ...]
+    refused: tuple[RefusedScene, ...]
+
+    @property
+    def band_rows(self) -> int:
+        """Window rows per task."""
+        return self.config.infer.band_rows or DEFAULT_BAND_ROWS
+
+
+def plan_run(config: WorkflowConfig) -> RunPlan:
+    """Check model, scenes and settings against one another. Reads headers and weights, writes nothing.
+
+    Raises:
+        ConfigError: a source cannot be listed, a class is unknown, or several CRSs meet without `output.crs`.
+        ModelRefusedError: card or weights are refused; no scene was looked at.
+    """
+    model = load_model(config)
+    fingerprint = _fingerprint(config)
+    classes = _polygon_classes(config, model.card)
+    planned: list[PlannedScene] = []
+    refused: list[RefusedScene] = []
+    for listing in _list(config):
+        outcome = _plan_scene(config, model.card, listing)
+        (planned if isinstance(outcome, PlannedScene) else refused).append(outcome)  # type: ignore[arg-type]
+    _check_crs(config, planned)
+    return RunPlan(
+        config=config,
+        layout=Layout(config.output_folder),
+        model=model,
+        fingerprint=fingerprint,
+        polygon_classes=classes,
+        scenes=tuple(planned),
+        refused=tuple(refused),
+    )
+
+
+def load_model(config: WorkflowConfig) -> PlannedModel:
+    """Find the model of a workflow and check its weights against its card.
+
+    Raises:
+        ModelRefusedError: there is no such model, or card or weights are refused.
+    """
+    try:
+        path = registry.resolve(config.models[0]).absolute()
+        card = Predictor.load(path).card
+    except ModelError as error:
+        raise ModelRefusedError(str(error)) from error
+    return PlannedModel(card=card, path=path)
+
+
+def _fingerprint(config: WorkflowConfig) -> Fingerprint:
+    import torch  # noqa: PLC0415 - only its answer about the machine is needed
+
+    wanted = config.compute.device
+    on_gpu = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        return Fingerprint.here("cuda", config.compute.threads, _GPU_BATCH)
+    return Fingerprint.here("cpu", config.compute.threads)
+
+
+def _polygon_classes(config: WorkflowConfig, card: ModelCard) -> tuple[int, ...]:
+    names = config.vectorize.classes
+    if names is None:
+        return tuple(entry.id for entry in card.legend.classes)
+    try:
+        return tuple(sorted(card.legend.by_name(name).id for name in names))
+    except SourceError as error:
+        raise ConfigError(f"vectorize.classes: {error}") from error
+
+
+def _list(config: WorkflowConfig) -> list[SceneListing]:
+    if config.scenes.simulated is not None:
+        return [simulated_scene(config.scenes.simulated)]
+    try:
+        return list_scenes(config.scenes.paths or (), config.scenes.sensor)
+    except CatalogError as error:
+        raise ConfigError(f"scenes: {error}") from error
+
+
+def _plan_scene(config: WorkflowConfig, card: ModelCard, listing: SceneListing) -> PlannedScene | RefusedScene:
+    if isinstance(listing, RefusedScene):
+        return listing
+    try:
+        found = match(card, listing, config.grid.resolution_m)
+    except SceneFailedError as error:
+        return RefusedScene(id=listing.id, slug=listing.slug, reason=str(error))
+    windows = WindowGrid(
+        height_px=found.grid.height_px,
+        width_px=found.grid.width_px,
+        window_px=config.infer.window_px or card.window_px,
+        overlap_px=card.overlap_px if config.infer.overlap_px is None else config.infer.overlap_px,
+    )
+    return PlannedScene(scene=listing, match=found, windows=windows)
+
+
+def _check_crs(config: WorkflowConfig, planned: list[PlannedScene]) -> None:
+    if config.output.crs is not None:
+        return
+    found: dict[str, str] = {}
+    for entry in planned:
+        crs = CRS.from_wkt(entry.match.grid.crs_wkt)
+        found.setdefault(crs.to_string(), entry.scene.id)
+    if len(found) > 1:
+        places = ", ".join(f"{crs} ({scene})" for crs, scene in sorted(found.items()))
+        raise ConfigError(f"output.crs: the scenes lie in {places}; name one, for instance --set output.crs=EPSG:4326")

@@ -1,0 +1,236 @@
+"""The run: the only room that knows the order of the stages, from a plan to published files."""
+
+import contextlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rspipe.catalogs.files import RefusedScene
+from rspipe.pipeline import atomic, manifest
+from rspipe.pipeline.cluster import ClusterSpec, cores, open_cluster
+from rspipe.pipeline.config import WorkflowConfig
+from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
+from rspipe.pipeline.execute import Agenda, agenda, execute
+from rspipe.pipeline.graph import SceneGraph, lay_out, scene_graph
+from rspipe.pipeline.ledger import InputDigests, Ledger, sweep_partials
+from rspipe.pipeline.lock import locked
+from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
+from rspipe.pipeline.plan import RunPlan, plan_run
+from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.publish import PublishRunRequest, SceneOutcome, publish_run
+from rspipe.pipeline.task import STAGES, Stage, Task, digest_of
+from rspipe.pipeline.worker import Failed
+
+_FATAL = {EnvironmentFailedError.exit_code: EnvironmentFailedError, ModelRefusedError.exit_code: ModelRefusedError}
+
+
+def run(config: WorkflowConfig, *, fresh: bool, retry_failed: bool, progress: Progress) -> int:
+    """Run a workflow and return its exit code: 0 when all scenes are published, 3 when some are not.
+
+    Raises:
+        PipelineError: the run could not be finished; what is done stays and is not done again.
+    """
+    plan = plan_run(config)
+    with locked(plan.layout.lock):
+        if fresh:
+            _forget(plan)
+        atomic.sweep(plan.layout.root)
+        sweep_partials([plan.layout.work])
+        progress.log_to(plan.layout.log)
+        return _Run(plan, progress, retry_failed=retry_failed and not fresh, trust_published=not fresh).carry_out()
+
+
+def run_id(plan: RunPlan, keys: Mapping[str, str]) -> str:
+    """Return the digest of everything that a run's published bytes hang on."""
+    refused = [[scene.slug, scene.reason] for scene in plan.refused]
+    return digest_of([plan.config.identity(), plan.model.card.digest, dict(keys), refused])
+
+
+def graphs_of(plan: RunPlan) -> list[SceneGraph]:
+    """Build the tasks of all scenes; reads the input files whose digests are not remembered."""
+    digests = InputDigests(plan.layout.ledger / "inputs.json")
+    graphs = [scene_graph(plan, planned, digests) for planned in plan.scenes]
+    digests.save()
+    return graphs
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the scenes' tasks counted, and which scenes failed."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    failures: dict[str, Failed] = field(default_factory=dict)
+
+    def add(self, scene: str, counts: Mapping[str, int | float]) -> None:
+        self.counts.setdefault(scene, Counter()).update(counts)
+
+
+class _Run:
+    """One run that holds the lock of its output folder."""
+
+    def __init__(self, plan: RunPlan, progress: Progress, *, retry_failed: bool, trust_published: bool) -> None:
+        self._plan, self._progress = plan, progress
+        self._graphs = graphs_of(plan)
+        self._ledger = Ledger(plan.layout.root, plan.layout.ledger)
+        self._earlier = self._read_manifest() if trust_published else None
+        self._retry_failed = retry_failed
+        self._run_id = run_id(plan, {graph.planned.scene.slug: graph.key for graph in self._graphs})
+
+    def carry_out(self) -> int:
+        settled = self._settled()
+        todo = [graph for graph in self._graphs if graph.planned.scene.slug not in settled]
+        if self._is_current(settled, todo):
+            self._progress.note(f"nothing to do: {self._plan.layout.root} holds this run already ({self._run_id[:12]})")
+            return self._exit_code(self._earlier)
+        tally = self._work(todo)
+        published = publish_run(self._request(settled, tally))
+        self._report(published)
+        return self._exit_code(published)
+
+    def _settled(self) -> dict[str, PublishedScene]:
+        """Scenes that an earlier run has published (or failed) with the same key, and whose files still hold."""
+        if self._earlier is None:
+            return {}
+        keys = {graph.planned.scene.slug: graph.key for graph in self._graphs}
+        gone = set(self._earlier.unmet(self._plan.layout.root))
+        settled = {}
+        for scene in self._earlier.scenes:
+            same = keys.get(scene.slug) == scene.key
+            whole = not any(path.startswith(f"scenes/{scene.slug}/") for path in gone)
+            if same and whole and (scene.status == "published" or not self._retry_failed):
+                settled[scene.slug] = scene
+        return settled
+
+    def _is_current(self, settled: Mapping[str, PublishedScene], todo: Sequence[SceneGraph]) -> bool:
+        earlier = self._earlier
+        if todo or earlier is None or earlier.run_id != self._run_id:
+            return False
+        return len(settled) == len(self._graphs) and not any(True for _ in earlier.unmet(self._plan.layout.root))
+
+    def _work(self, todo: Sequence[SceneGraph]) -> _Tally:
+        tally = _Tally()
+        tasks = [task for graph in todo for task in graph.tasks]
+        plan = agenda(tasks, [graph.key for graph in todo], self._ledger)
+        for task in tasks:
+            if task.key in plan.done:
+                tally.add(task.scene, plan.done[task.key].counts)
+        if plan.pending:
+            waiting = {task.scene for task in plan.pending}
+            for graph in todo:
+                if graph.planned.scene.slug in waiting:
+                    lay_out(self._plan, graph.planned)
+            self._execute(plan, tally)
+        return tally
+
+    def _execute(self, plan: Agenda, tally: _Tally) -> None:
+        with _bars(self._progress, plan.pending) as bars, open_cluster(self._cluster()) as client:
+            for task, outcome in execute(client, self._plan.layout.root, plan):
+                bars.advance(task.stage)
+                if not isinstance(outcome, Failed):
+                    tally.add(task.scene, outcome.counts)
+                elif outcome.exit_code in _FATAL:
+                    raise _FATAL[outcome.exit_code](outcome.reason)
+                elif task.scene not in tally.failures:
+                    tally.failures[task.scene] = outcome
+                    self._progress.warn(outcome.reason)
+                    self._progress.detail(outcome.details)
+
+    def _cluster(self) -> ClusterSpec:
+        compute = self._plan.config.compute
+        return ClusterSpec(
+            workers=compute.workers or max(1, cores() // compute.threads),
+            threads=compute.threads,
+            memory_bytes=compute.memory_per_worker_bytes,
+        )
+
+    def _request(self, settled: Mapping[str, PublishedScene], tally: _Tally) -> PublishRunRequest:
+        plan, card = self._plan, self._plan.model.card
+        outcomes = [_outcome(graph, settled, tally) for graph in self._graphs]
+        outcomes += [_refusal(refused) for refused in plan.refused]
+        return PublishRunRequest(
+            root=plan.layout.root,
+            workflow=plan.config.name,
+            run_id=self._run_id,
+            config=plan.config.identity(),
+            versions=manifest.installed_versions(),
+            models=(PublishedModel(id=card.model_id, sha256=card.weights_sha256),),
+            legend=card.legend,
+            polygon_classes=plan.polygon_classes,
+            output_crs=plan.config.output.crs,
+            scenes=tuple(outcomes),
+        )
+
+    def _read_manifest(self) -> Manifest | None:
+        try:
+            return manifest.read(self._plan.layout.manifest)
+        except manifest.ManifestDamagedError as error:
+            self._progress.warn(f"{error}")
+            return None
+
+    def _report(self, published: Manifest) -> None:
+        for scene in published.scenes:
+            if scene.status == "failed":
+                self._progress.warn(f"scene {scene.id!r} failed: {scene.reason}")
+        done = sum(scene.status == "published" for scene in published.scenes)
+        layer = self._plan.layout.geopackage(self._plan.config.name)
+        self._progress.note(f"{done} of {len(published.scenes)} scenes published: {layer}")
+
+    @staticmethod
+    def _exit_code(published: Manifest | None) -> int:
+        failed = published is None or any(scene.status == "failed" for scene in published.scenes)
+        return SceneFailedError.exit_code if failed else 0
+
+
+@contextlib.contextmanager
+def _bars(progress: Progress, pending: Sequence[Task]) -> Iterator[Progress]:
+    """Show one bar per stage while the tasks run."""
+    totals: Counter[Stage] = Counter(task.stage for task in pending)
+    stages = [stage for stage in STAGES if totals[stage]]
+    for stage in stages:
+        progress.start(stage, totals[stage])
+    try:
+        yield progress
+    finally:
+        for stage in stages:
+            progress.finish(stage)
+
+
+def _outcome(graph: SceneGraph, settled: Mapping[str, PublishedScene], tally: _Tally) -> SceneOutcome:
+    scene, earlier = graph.planned.scene, settled.get(graph.planned.scene.slug)
+    failure = tally.failures.get(scene.slug)
+    counts: Mapping[str, int | float] = tally.counts.get(scene.slug, {})
+    return SceneOutcome(
+        scene=scene.slug,
+        scene_id=scene.id,
+        key=graph.key,
+        acquired_at=scene.acquired_at,
+        reason=earlier.reason if earlier else failure.reason if failure else "",
+        grid=graph.planned.match.grid,
+        inputs=graph.inputs,
+        counts=earlier.counts if earlier else {} if failure else dict(sorted(counts.items())),
+    )
+
+
+def _refusal(refused: RefusedScene) -> SceneOutcome:
+    return SceneOutcome(
+        scene=refused.slug,
+        scene_id=refused.id,
+        key="",
+        acquired_at=None,
+        reason=refused.reason,
+        grid=None,
+        inputs={},
+        counts={},
+    )
+
+
+def _forget(plan: RunPlan) -> None:
+    """Delete the working state, except for the lock that this run holds."""
+    for path in plan.layout.work.iterdir():
+        if path == plan.layout.lock:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
