@@ -108,7 +108,7 @@ def plan(
 ) -> None:
     """Show what a run would do: tasks, windows, bytes, memory; computes nothing."""
     config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings, workers=workers).load(workflow)
-    from rspipe.pipeline.plan import describe
+    from rspipe.pipeline.preview import describe
 
     described = describe(config)
     _write(json.dumps(described.as_json(), indent=2) if as_json else described.summary())
@@ -126,7 +126,7 @@ def validate(
 ) -> None:
     """Check a workflow and its scenes against the model's input contract; computes nothing."""
     config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings).load(workflow)
-    from rspipe.pipeline.plan import validate as validate_scenes
+    from rspipe.pipeline.preview import validate as validate_scenes
 
     findings = validate_scenes(config)
     for finding in findings:

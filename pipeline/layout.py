@@ -25,6 +25,11 @@ class Layout:
         return self.work / "ledger"
 
     @property
+    def inputs(self) -> Path:
+        """Digests of input files by their signature."""
+        return self.work / "inputs.json"
+
+    @property
     def lock(self) -> Path:
         """Held open for the life of a run."""
         return self.work / "lock"

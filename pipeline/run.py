@@ -47,12 +47,9 @@ def run_id(plan: RunPlan, keys: Mapping[str, str]) -> str:
     return digest_of([plan.config.identity(), plan.model.card.digest, dict(keys), refused])
 
 
-def graphs_of(plan: RunPlan) -> list[SceneGraph]:
+def graphs_of(plan: RunPlan, digests: InputDigests) -> list[SceneGraph]:
     """Build the tasks of all scenes; reads the input files whose digests are not remembered."""
-    digests = InputDigests(plan.layout.ledger / "inputs.json")
-    graphs = [scene_graph(plan, planned, digests) for planned in plan.scenes]
-    digests.save()
-    return graphs
+    return [scene_graph(plan, planned, digests) for planned in plan.scenes]
 
 
 @dataclass(slots=True)
@@ -71,7 +68,9 @@ class _Run:
 
     def __init__(self, plan: RunPlan, progress: Progress, *, retry_failed: bool, trust_published: bool) -> None:
         self._plan, self._progress = plan, progress
-        self._graphs = graphs_of(plan)
+        digests = InputDigests(plan.layout.inputs)
+        self._graphs = graphs_of(plan, digests)
+        digests.save()
         self._ledger = Ledger(plan.layout.root, plan.layout.ledger)
         self._earlier = self._read_manifest() if trust_published else None
         self._retry_failed = retry_failed

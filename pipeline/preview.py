@@ -1,0 +1,115 @@
+"""Preview: what a run would do, or why it could not, told without doing it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rspipe.pipeline.config import WorkflowConfig
+from rspipe.pipeline.graph import SceneGraph
+from rspipe.pipeline.ledger import InputDigests, Ledger
+from rspipe.pipeline.plan import RunPlan, plan_run
+from rspipe.pipeline.run import graphs_of
+from rspipe.pipeline.task import STAGES
+
+_STATES = ("done", "new", "redo")
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A plan with the state of each of its tasks."""
+
+    plan: RunPlan
+    states: Mapping[str, Counter[tuple[str, str]]]
+    """Scene slug -> how many tasks of a (stage, state) there are."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "workflow": self.plan.config.name,
+            "output": str(self.plan.layout.root),
+            "model": {"id": self.plan.model.card.model_id, "version": self.plan.model.card.version},
+            "fingerprint": self.plan.fingerprint.model_dump(),
+            "scenes": [self._scene(slug) for slug in self.states],
+            "refused": [{"id": scene.id, "reason": scene.reason} for scene in self.plan.refused],
+            "floats_bytes_per_worker": self.floats_bytes,
+        }
+
+    @property
+    def floats_bytes(self) -> int:
+        """The most that a worker keeps of probabilities: one window, and the rows that the next window row needs."""
+        classes = len(self.plan.model.card.legend.classes)
+        grids = [planned.windows for planned in self.plan.scenes]
+        return max(
+            (4 * classes * (grid.window_px**2 + 2 * grid.overlap_px * grid.width_px) for grid in grids), default=0
+        )
+
+    def summary(self) -> str:
+        """Return it as text for people."""
+        card, config = self.plan.model.card, self.plan.config
+        model = f"model {card.model_id} {card.version} on {self.plan.fingerprint.device}"
+        lines = [f"{config.name}: scenes: {len(self.plan.scenes)}, {model}, into {self.plan.layout.root}"]
+        for slug in self.states:
+            lines += self._scene_lines(slug)
+        lines += [f"refused: {scene.id}: {scene.reason}" for scene in self.plan.refused]
+        lines.append(f"probabilities in memory per worker: {self.floats_bytes / _MIB:.0f} MiB")
+        return "\n".join(lines)
+
+    def _scene(self, slug: str) -> dict[str, Any]:
+        planned = next(planned for planned in self.plan.scenes if planned.scene.slug == slug)
+        grid = planned.windows
+        stages = {
+            stage: {state: self.states[slug][stage, state] for state in _STATES if self.states[slug][stage, state]}
+            for stage in STAGES
+        }
+        return {
+            "id": planned.scene.id,
+            "height_px": grid.height_px,
+            "width_px": grid.width_px,
+            "window_px": grid.window_px,
+            "overlap_px": grid.overlap_px,
+            "missing_optional_bands": list(planned.match.missing),
+            "tasks": stages,
+            **planned.cost,
+        }
+
+    def _scene_lines(self, slug: str) -> list[str]:
+        facts = self._scene(slug)
+        missing = ", ".join(facts["missing_optional_bands"])
+        tasks = "; ".join(
+            f"{stage} " + " ".join(f"{count} {state}" for state, count in states.items())
+            for stage, states in facts["tasks"].items()
+            if states
+        )
+        return [
+            f"scene {facts['id']}: {facts['height_px']} x {facts['width_px']} px, {facts['windows']} windows of "
+            f"{facts['window_px']} px overlapping by {facts['overlap_px']}, at most "
+            f"{facts['disk_bytes'] / _MIB:.0f} MiB of working state{f'; without {missing}' if missing else ''}",
+            f"  {tasks}",
+        ]
+
+
+def describe(config: WorkflowConfig) -> Preview:
+    """Plan a run and look up what of it is done already.
+
+    Raises:
+        PipelineError: as the run itself would end.
+    """
+    plan = plan_run(config)
+    ledger = Ledger(plan.layout.root, plan.layout.ledger)
+    graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
+    return Preview(plan=plan, states={graph.planned.scene.slug: _count(graph, ledger) for graph in graphs})
+
+
+def validate(config: WorkflowConfig) -> list[str]:
+    """Return why scenes cannot be used, one line per scene; an empty list means that all can.
+
+    Raises:
+        PipelineError: the workflow itself or its model cannot be used.
+    """
+    return [f"{scene.id}: {scene.reason}" for scene in plan_run(config).refused]
+
+
+def _count(graph: SceneGraph, ledger: Ledger) -> Counter[tuple[str, str]]:
+    return Counter((task.stage, ledger.state(task.key)[0]) for task in graph.tasks)
