@@ -83,9 +83,11 @@ class Preview:
             if states
         )
         return [
-            f"scene {facts['id']}: {facts['height_px']} x {facts['width_px']} px, {facts['windows']} windows of "
-            f"{facts['window_px']} px overlapping by {facts['overlap_px']}, at most "
-            f"{facts['disk_bytes'] / _MIB:.0f} MiB of working state{f'; without {missing}' if missing else ''}",
+            (
+                f"scene {facts['id']}: {facts['height_px']} x {facts['width_px']} px, {facts['windows']} windows of "
+                f"{facts['window_px']} px overlapping by {facts['overlap_px']}, at most "
+                f"{facts['disk_bytes'] / _MIB:.0f} MiB of working state{f'; without {missing}' if missing else ''}"
+            ),
             f"  {tasks}",
         ]
 
