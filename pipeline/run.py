@@ -25,8 +25,17 @@ from rspipe.pipeline.worker import Failed
 _FATAL = {EnvironmentFailedError.exit_code: EnvironmentFailedError, ModelRefusedError.exit_code: ModelRefusedError}
 
 
-def run(config: WorkflowConfig, *, fresh: bool, retry_failed: bool, progress: Progress) -> int:
+def run(
+    config: WorkflowConfig, *, fresh: bool, retry_failed: bool, progress: Progress, cluster: ClusterSpec | None = None
+) -> int:
     """Run a workflow and return its exit code: 0 when all scenes are published, 3 when some are not.
+
+    Args:
+        config: the workflow.
+        fresh: forget earlier work on this output.
+        retry_failed: try scenes again that failed before.
+        progress: where to tell of it.
+        cluster: who computes; None: as `compute` in the workflow says.
 
     Raises:
         PipelineError: the run could not be finished; what is done stays and is not done again.
@@ -38,7 +47,10 @@ def run(config: WorkflowConfig, *, fresh: bool, retry_failed: bool, progress: Pr
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
         progress.log_to(plan.layout.log)
-        return _Run(plan, progress, retry_failed=retry_failed and not fresh, trust_published=not fresh).carry_out()
+        spec = cluster or _local(config)
+        return _Run(
+            plan, progress, spec, retry_failed=retry_failed and not fresh, trust_published=not fresh
+        ).carry_out()
 
 
 def run_id(plan: RunPlan, keys: Mapping[str, str]) -> str:
@@ -66,8 +78,10 @@ class _Tally:
 class _Run:
     """One run that holds the lock of its output folder."""
 
-    def __init__(self, plan: RunPlan, progress: Progress, *, retry_failed: bool, trust_published: bool) -> None:
-        self._plan, self._progress = plan, progress
+    def __init__(
+        self, plan: RunPlan, progress: Progress, cluster: ClusterSpec, *, retry_failed: bool, trust_published: bool
+    ) -> None:
+        self._plan, self._progress, self._cluster = plan, progress, cluster
         digests = InputDigests(plan.layout.inputs)
         self._graphs = graphs_of(plan, digests)
         digests.save()
@@ -123,7 +137,7 @@ class _Run:
         return tally
 
     def _execute(self, plan: Agenda, tally: _Tally) -> None:
-        with _bars(self._progress, plan.pending) as bars, open_cluster(self._cluster()) as client:
+        with _bars(self._progress, plan.pending) as bars, open_cluster(self._cluster) as client:
             for task, outcome in execute(client, self._plan.layout.root, plan):
                 bars.advance(task.stage)
                 if not isinstance(outcome, Failed):
@@ -134,14 +148,6 @@ class _Run:
                     tally.failures[task.scene] = outcome
                     self._progress.warn(outcome.reason)
                     self._progress.detail(outcome.details)
-
-    def _cluster(self) -> ClusterSpec:
-        compute = self._plan.config.compute
-        return ClusterSpec(
-            workers=compute.workers or max(1, cores() // compute.threads),
-            threads=compute.threads,
-            memory_bytes=compute.memory_per_worker_bytes,
-        )
 
     def _request(self, settled: Mapping[str, PublishedScene], tally: _Tally) -> PublishRunRequest:
         plan, card = self._plan, self._plan.model.card
@@ -179,6 +185,15 @@ class _Run:
     def _exit_code(published: Manifest | None) -> int:
         failed = published is None or any(scene.status == "failed" for scene in published.scenes)
         return SceneFailedError.exit_code if failed else 0
+
+
+def _local(config: WorkflowConfig) -> ClusterSpec:
+    compute = config.compute
+    return ClusterSpec(
+        workers=compute.workers or max(1, cores() // compute.threads),
+        threads=compute.threads,
+        memory_bytes=compute.memory_per_worker_bytes,
+    )
 
 
 @contextlib.contextmanager
