@@ -21,6 +21,8 @@ class CriterionSpec(StrictModel):
     dice: float = Field(default=1.0, ge=0.0)
     static: float = Field(default=0.4, ge=0.0)
     scatter: float = Field(default=1.0, ge=0.0)
+    class_weights: tuple[float, ...] | None = None
+    """How much a pixel of each class counts in the cross-entropies. None: all alike, as in the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +58,5 @@ class Criterion:
         return Loss(total, {name: term.detach() for name, (_, term) in weighted.items()})
 
     def _ce(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return smooth_cross_entropy(logits, labels, self.spec.smoothing, self.spec.mean)
+        weights = None if self.spec.class_weights is None else logits.new_tensor(self.spec.class_weights)
+        return smooth_cross_entropy(logits, labels, self.spec.smoothing, self.spec.mean, weights)

@@ -1,6 +1,8 @@
 """The batches of a training: which crop stands in which slot of which step, all from one seed."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +76,16 @@ class Feed:
         crops = [self._crop(step, slot) for slot in range(self.spec.batch)]
         return collated(crops, Normaliser.of(self.card, torch.device("cpu")))
 
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches of a range of steps; while one is in use, the next is made."""
+        with ThreadPoolExecutor(max_workers=1) as maker:
+            coming = deque(maker.submit(self.batch, step) for step in range(start, min(start + 1, stop)))
+            for step in range(start + 1, stop + 1):
+                ready = coming.popleft().result()
+                if step < stop:
+                    coming.append(maker.submit(self.batch, step))
+                yield ready
+
     def _crop(self, step: int, slot: int) -> Patch:
         rng = np.random.default_rng((self.seed, step, slot))
         return augmented(self._cutter(step, rng).cut(rng), self.card, self.spec.augment, rng)
@@ -81,7 +93,6 @@ class Feed:
     def _cutter(self, step: int, rng: np.random.Generator) -> Cutter:
         share = 1.0 if step < self.spec.simulated_steps else self.spec.simulated_share
         drawn = self.simulated if rng.random() < share else self.real
-        return drawn or self.real or self._no_patches()
-
-    def _no_patches(self) -> Cutter:
-        raise DataError("there is no patch to cut crops from")
+        if drawn is None:
+            raise DataError("training needs labelled patches, or a simulated_share of 1")
+        return drawn

@@ -11,7 +11,9 @@ Mean = Literal["valid", "all"]
 """Over which pixels the loss is averaged. `all` is the official release: ignored pixels give 0 but are counted."""
 
 
-def smooth_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, mean: Mean = "valid") -> Tensor:
+def smooth_cross_entropy(
+    logits: Tensor, labels: Tensor, smoothing: float, mean: Mean = "valid", weights: Tensor | None = None
+) -> Tensor:
     """Mean of (1 - eps) * -log p_label + eps / N * sum_c -log p_c; 0 where there is nothing to learn from.
 
     Args:
@@ -19,9 +21,13 @@ def smooth_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, mean:
         labels: (B, H, W) int64, 255 is ignored.
         smoothing: eps in [0, 1).
         mean: the pixels counted in the denominator.
+        weights: (N,), how much a pixel of each class counts, in both sums of `valid`; None counts all alike.
     """
     summed = functional.cross_entropy(
-        logits.float(), labels, ignore_index=NODATA_ID, reduction="sum", label_smoothing=smoothing
+        logits.float(), labels, weight=weights, ignore_index=NODATA_ID, reduction="sum", label_smoothing=smoothing
     )
-    counted = labels.numel() if mean == "all" else (labels != NODATA_ID).sum().clamp(min=1)
-    return summed / counted
+    if mean == "all":
+        return summed / labels.numel()
+    labelled = labels != NODATA_ID
+    counted = labelled.sum() if weights is None else weights[labels.where(labelled, 0)].masked_fill(~labelled, 0).sum()
+    return summed / (counted if bool(labelled.any()) else 1)

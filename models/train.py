@@ -1,6 +1,7 @@
 """The training loop: one model, one feed of batches, one log."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from pydantic import Field
@@ -8,7 +9,7 @@ from torch import nn
 
 from rspipe.models.criterion import Criterion, CriterionSpec
 from rspipe.models.errors import DataError
-from rspipe.models.feed import Feed
+from rspipe.models.feed import Batch, Feed
 from rspipe.models.lookahead import Lookahead
 from rspipe.models.specs import StrictModel
 
@@ -45,6 +46,12 @@ class Trainer:
         """Where the model is."""
         return next(self.model.parameters()).device
 
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device; before the first step only, the optimiser has no state yet."""
+        self.model.to(device)
+        self.average = {name: tensor.to(device) for name, tensor in self.average.items()}
+        self.lookahead.slow = [tensor.to(device) for tensor in self.lookahead.slow]
+
     def learning_rate(self) -> float:
         """Return the rate of the coming step: a linear rise, then a cosine to the floor."""
         spec = self.spec
@@ -53,9 +60,12 @@ class Trainer:
         done = (self.step - spec.warmup_steps) / max(1, spec.steps - spec.warmup_steps)
         return spec.lr_floor + (spec.lr - spec.lr_floor) * 0.5 * (1 + math.cos(math.pi * done))
 
-    def advance(self) -> dict[str, float]:
-        """Take one step and return its loss, the terms of it, and the rate."""
-        batch = self.feed.batch(self.step).to(self.device)
+    def run(self, until: int | None = None) -> Iterator[dict[str, float]]:
+        """Go on to a step, or to the last one; yield each step's loss, the terms of it, and the rate."""
+        for batch in self.feed.batches(self.step, self.spec.steps if until is None else until):
+            yield self._advance(batch.to(self.device))
+
+    def _advance(self, batch: Batch) -> dict[str, float]:
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate

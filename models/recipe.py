@@ -1,0 +1,67 @@
+"""A training as data: everything that decides its weights but the patches themselves."""
+
+import hashlib
+
+from pydantic import Field
+
+from rspipe.catalogs.bands import PHYSICAL_UNIT
+from rspipe.catalogs.legends import Legend, legend_of
+from rspipe.models.build import build
+from rspipe.models.card import CardBand
+from rspipe.models.criterion import CriterionSpec
+from rspipe.models.crops import Cutter
+from rspipe.models.data import Patch
+from rspipe.models.errors import DataError
+from rspipe.models.feed import Feed, FeedSpec
+from rspipe.models.specs import ModelSpec, StrictModel
+from rspipe.models.train import OptimiserSpec, Trainer
+
+
+class BandSetting(StrictModel):
+    """One band as the model will take it; its unit follows from its name."""
+
+    name: str
+    required: bool
+    mean: float
+    stddev: float = Field(gt=0)
+
+
+class Recipe(StrictModel):
+    """Model, bands and way of training."""
+
+    model: ModelSpec
+    bands: tuple[BandSetting, ...]
+    legend: str
+    """Name of a legend; patches are labelled with its ids."""
+    feed: FeedSpec
+    optimiser: OptimiserSpec
+    criterion: CriterionSpec = CriterionSpec()
+    seed: int = Field(default=42, ge=0, lt=2**31)
+
+    @property
+    def card_bands(self) -> tuple[CardBand, ...]:
+        """The bands as a card has them.
+
+        Raises:
+            DataError: a band's name is unknown.
+        """
+        unknown = [band.name for band in self.bands if band.name not in PHYSICAL_UNIT]
+        if unknown:
+            raise DataError(f"unknown bands {', '.join(unknown)}; known are {', '.join(PHYSICAL_UNIT)}")
+        return tuple(CardBand(unit=PHYSICAL_UNIT[band.name], **band.model_dump()) for band in self.bands)
+
+    @property
+    def legend_classes(self) -> Legend:
+        """The legend itself."""
+        return legend_of(self.legend)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def trainer(self, real: list[Patch], simulated: list[Patch]) -> Trainer:
+        """Return the trainer at its first step."""
+        cutters = [Cutter(some, self.model.classes, self.feed.crop) if some else None for some in (real, simulated)]
+        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1])
+        return Trainer(build(self.model, self.seed), feed, self.optimiser, self.criterion)

@@ -1,0 +1,253 @@
+"""Trains a model: the weights that are shipped, the folds that measure them, and the card that tells of both."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rspipe.catalogs.simulated import training_patch
+from rspipe.catalogs.simulation import CHANNELS
+from rspipe.models.card import ModelCard
+from rspipe.models.checkpoint import resume, save_checkpoint
+from rspipe.models.crops import Size, shrunk
+from rspipe.models.data import Patch, read_folder
+from rspipe.models.metrics import Confusion
+from rspipe.models.mlm import GroundResolution, Training
+from rspipe.models.normalise import Normaliser
+from rspipe.models.recipe import Recipe
+from rspipe.models.score import Score, scored
+from rspipe.models.train import Trainer
+from rspipe.models.weights import save_weights
+from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
+
+LOG = "log.jsonl"
+LOG_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one model scored on patches it had not seen."""
+
+    native: Score
+    coarse: Score
+    """The same patches averaged to the coarsest pixel size of the recipe."""
+
+    def as_json(self) -> dict[str, list[list[int]] | list[float]]:
+        """Return what `from_json` reads."""
+        return {
+            "native": self.native.confusion.counts.tolist(),
+            "native_surprise": self.native.surprise.tolist(),
+            "coarse": self.coarse.confusion.counts.tolist(),
+            "coarse_surprise": self.coarse.surprise.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> "Measured":
+        """Read what `as_json` gave."""
+        facts = json.loads(text)
+        native, coarse = (
+            Score(Confusion(np.array(facts[name], dtype=np.int64)), np.array(facts[f"{name}_surprise"]))
+            for name in ("native", "coarse")
+        )
+        return cls(native=native, coarse=coarse)
+
+
+def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
+    """Train, measure and write weights and card; what an interrupted call finished is not done again.
+
+    Args:
+        config: the training.
+        output: folder of the weights, the card, the log and the checkpoints.
+        progress: is told of every step.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        DataError: labelled data cannot be used, or a checkpoint belongs to another recipe.
+        ConfigError: there are fewer patches than folds, or simulated bands do not fit.
+    """
+    torch.set_num_threads(config.threads)
+    output.mkdir(parents=True, exist_ok=True)
+    progress.log_to(output / "progress.jsonl")
+    run = _Run(config, output, progress, _simulated(config))
+    trainer = run.fit("final", run.read(config.data.train))
+    return run.ship(trainer, run.cross_validate())
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    config: TrainingConfig
+    output: Path
+    progress: Progress
+    simulated: list[Patch]
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.config.recipe
+
+    def read(self, folders: Sequence[Path]) -> list[Patch]:
+        bands, classes, pixel_m = self.recipe.card_bands, self.recipe.model.classes, self.config.data.pixel_m
+        return list(chain.from_iterable(read_folder(folder, bands, classes, pixel_m) for folder in folders))
+
+    def cross_validate(self) -> list[Measured]:
+        settings = self.config.folds
+        if settings is None:
+            return []
+        patches = self.read(settings.folders)
+        if len(patches) < settings.count:
+            raise ConfigError(f"folds.count is {settings.count}, there are only {len(patches)} patches")
+        dealt = dealt_to_folds(len(patches), settings.count, settings.seed)
+        return [self._fold(fold, patches, dealt == fold) for fold in range(settings.count)]
+
+    def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
+        done = self.output / f"fold-{fold}-{self.recipe.digest[:12]}.json"
+        if done.is_file():
+            return Measured.from_json(done.read_text(encoding="utf-8"))
+        trainer = self.fit(f"fold-{fold}", [patch for patch, out in zip(patches, held, strict=True) if not out])
+        measured = self.measure(trainer, [patch for patch, out in zip(patches, held, strict=True) if out])
+        done.write_text(json.dumps(measured.as_json()) + "\n", encoding="utf-8")
+        self.tell(f"fold-{fold}", measured)
+        return measured
+
+    def fit(self, name: str, patches: list[Patch]) -> Trainer:
+        trainer = self.recipe.trainer(patches, self.simulated)
+        if torch.cuda.is_available():
+            trainer.to(torch.device("cuda"))
+        folder, digest = self.output / "checkpoints" / name, self.recipe.digest
+        resume(trainer, folder, digest)
+        began_s = time.monotonic()
+        self.progress.start(name, self.recipe.optimiser.steps)
+        self.progress.advance(name, trainer.step)
+        with (self.output / LOG).open("a", buffering=1, encoding="utf-8") as log:
+            for facts in trainer.run():
+                self.progress.advance(name)
+                if trainer.step % LOG_EVERY_STEPS == 0:
+                    line = {"run": name, "elapsed_s": round(time.monotonic() - began_s, 1), **facts}
+                    log.write(json.dumps(line) + "\n")
+                if trainer.step % self.config.checkpoint_steps == 0:
+                    save_checkpoint(trainer, folder, digest)
+        save_checkpoint(trainer, folder, digest)
+        self.progress.finish(name)
+        trainer.model.load_state_dict(trainer.average)
+        return trainer
+
+    def measure(self, trainer: Trainer, patches: list[Patch]) -> Measured:
+        classes, coarsest_m = self.recipe.model.classes, self.recipe.feed.crop.coarsest_m
+        normalise = Normaliser.of(self.recipe.card_bands, torch.device("cpu"))
+        coarse = [_coarsened(patch, coarsest_m, classes) for patch in patches]
+        native, averaged = (scored(trainer.model, some, normalise, classes) for some in (patches, coarse))
+        return Measured(native=native, coarse=averaged)
+
+    def tell(self, name: str, measured: Measured) -> None:
+        line = {"run": name, "recipe": self.recipe.digest, "mean_iou": measured.native.confusion.mean_iou}
+        with (self.output / LOG).open("a", buffering=1, encoding="utf-8") as log:
+            log.write(json.dumps(line | measured.as_json()) + "\n")
+        self.progress.note(f"{name}: {self._scores(measured.native.confusion)}")
+
+    def _scores(self, confusion: Confusion) -> str:
+        names = [entry.name for entry in self.recipe.legend_classes.classes]
+        per_class = ", ".join(f"{name} {iou:.2f}" for name, iou in zip(names, confusion.iou, strict=True))
+        return f"mIoU {confusion.mean_iou:.3f} ({per_class})"
+
+    def ship(self, trainer: Trainer, folds: list[Measured]) -> Path:
+        score = self.config.data.score
+        held = self.measure(trainer, self.read(score)) if score else None
+        if held:
+            self.tell("score", held)
+        weights = self.output / f"{self.config.name}.safetensors"
+        card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
+        temperature = sum_of(folds).native.temperature if folds else 1.0
+        path = self.output / f"{self.config.name}.json"
+        replace(card, temperature=temperature).write(path)
+        return path
+
+    def _metrics(self, folds: list[Measured], held: Measured | None) -> str:
+        lines = []
+        if folds:
+            total, coarsest = sum_of(folds), self.recipe.feed.crop.coarsest_m
+            spreads = np.array([fold.native.confusion.iou for fold in folds])
+            names = [entry.name for entry in self.recipe.legend_classes.classes]
+            ranges = ", ".join(
+                f"{name} {iou:.2f} ({low:.2f} to {high:.2f})"
+                for name, iou, low, high in zip(
+                    names, total.native.confusion.iou, np.nanmin(spreads, 0), np.nanmax(spreads, 0), strict=True
+                )
+            )
+            lines.append(
+                f"{len(folds)}-fold cross-validation, confusion pooled over all held-out patches: mIoU "
+                f"{total.native.confusion.mean_iou:.3f}; IoU per class (range over the folds): {ranges}. The same "
+                f"patches averaged to {coarsest:g} m: {self._scores(total.coarse.confusion)}."
+            )
+        if held:
+            lines.append(f"These weights on the held-back patches, scored once: {self._scores(held.native.confusion)}.")
+        return " ".join(lines) or "Not measured."
+
+    def _card(self, weights_name: str, weights_sha256: str, trainer: Trainer, metrics: str) -> ModelCard:
+        text, recipe = self.config.card, self.recipe
+        return ModelCard(
+            model_id=text.model_id,
+            version=text.version,
+            title=text.title,
+            description=text.description,
+            licence=text.licence,
+            made_at=text.made_at,
+            spec=recipe.model,
+            parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+            bands=recipe.card_bands,
+            legend=recipe.legend_classes,
+            resolution_m=GroundResolution(min=self.config.data.pixel_m, max=recipe.feed.crop.coarsest_m),
+            window_px=text.window_px,
+            overlap_px=text.overlap_px,
+            temperature=1.0,
+            training=Training(data=text.data, metrics=metrics, limits=text.limits),
+            weights_name=weights_name,
+            weights_sha256=weights_sha256,
+        )
+
+
+def sum_of(folds: Sequence[Measured]) -> Measured:
+    """Pool the sums of several folds."""
+    native, coarse = folds[0].native, folds[0].coarse
+    for fold in folds[1:]:
+        native, coarse = native + fold.native, coarse + fold.coarse
+    return Measured(native=native, coarse=coarse)
+
+
+def dealt_to_folds(patches: int, folds: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the fold of each patch: a shuffled deck dealt round, so that folds differ by one patch at most."""
+    fold = np.empty(patches, dtype=np.int64)
+    fold[np.random.default_rng(seed).permutation(patches)] = np.arange(patches) % folds
+    return fold
+
+
+def _coarsened(patch: Patch, pixel_m: float, classes: int) -> Patch:
+    height, width = (max(1, round(side * patch.pixel_m / pixel_m)) for side in patch.labels.shape)
+    return shrunk(patch, Size(height, width), classes)
+
+
+def _simulated(config: TrainingConfig) -> list[Patch]:
+    settings = config.simulated
+    if settings is None:
+        return []
+    names = [band.name for band in config.recipe.bands]
+    strange = [name for name in names if name not in CHANNELS]
+    if strange:
+        raise ConfigError(f"simulated: scenes have no band {', '.join(strange)}, only {', '.join(CHANNELS)}")
+    rows = [CHANNELS.index(name) for name in names]
+    return [_simulated_patch(settings, index, rows, config) for index in range(settings.patches)]
+
+
+def _simulated_patch(settings: SimulatedPatches, index: int, rows: list[int], config: TrainingConfig) -> Patch:
+    finest_m, coarsest_m = config.data.pixel_m, config.recipe.feed.crop.coarsest_m
+    # Steps of the golden ratio cover the range of pixel sizes evenly, however many patches there are.
+    pixel_m = finest_m * (coarsest_m / finest_m) ** (index * 0.6180339887 % 1)
+    bands, labels = training_patch(settings.seed, index, settings.size_px, pixel_m)
+    return Patch(f"simulated-{index}", torch.from_numpy(bands[rows]), torch.from_numpy(labels), pixel_m)

@@ -1,0 +1,125 @@
+"""The settings of a training: strict like a workflow's, read from YAML."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+
+from rspipe.catalogs.errors import YamlError
+from rspipe.catalogs.yamlfile import Yaml, dotted, parse_yaml, read_document
+from rspipe.models.recipe import Recipe
+from rspipe.pipeline.config import Section
+from rspipe.pipeline.errors import ConfigError
+
+Folders = Annotated[tuple[Path, ...], Field(min_length=1)]
+
+
+class SimulatedPatches(Section):
+    """Patches computed from a seed; their pixel sizes spread from the real ones' to the coarsest of a crop."""
+
+    patches: int = Field(ge=1)
+    size_px: int = Field(default=256, ge=64)
+    seed: int = Field(default=0, ge=0)
+
+
+class CrossValidation(Section):
+    """Patches dealt to folds; each fold is scored by a model that saw none of its patches."""
+
+    count: int = Field(ge=2)
+    folders: Folders
+    """Folders with images/ and masks/. Every patch counts as a scene of its own."""
+    seed: int = Field(default=0, ge=0)
+
+
+class DataSettings(Section):
+    """Labelled patches: folders with images/ and masks/, bands by their description."""
+
+    train: Folders
+    score: Folders | None = None
+    """Scored once, by the final weights."""
+    pixel_m: float = Field(gt=0)
+
+
+class CardText(Section):
+    """What the model card says beyond what the training knows."""
+
+    model_id: str
+    version: str
+    title: str
+    description: str
+    licence: str
+    made_at: AwareDatetime
+    data: str
+    limits: str
+    window_px: int = 256
+    overlap_px: int = 128
+
+
+class TrainingConfig(Section):
+    """One training: the folds that measure it, and the weights that it ships."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """Of the weights and the card."""
+    data: DataSettings
+    simulated: SimulatedPatches | None = None
+    folds: CrossValidation | None = None
+    recipe: Recipe
+    card: CardText
+    threads: int = Field(default=2, ge=1, le=256)
+    """CPU threads; another number gives other last bits."""
+    checkpoint_steps: int = Field(default=200, ge=1)
+
+
+def load_training(path: Path, data: Path | None = None, settings: Sequence[str] = ()) -> TrainingConfig:
+    """Read a training file.
+
+    Args:
+        path: the YAML file.
+        data: what the folders named in the file are relative to; its own folder if not given.
+        settings: `a.b=value`, the value in YAML; they win over the file.
+
+    Raises:
+        ConfigError: the file or a setting is wrong; one line per problem.
+    """
+    try:
+        document = read_document(path)
+        content = document.content
+        for setting in settings:
+            _set(content, setting)
+    except YamlError as error:
+        raise ConfigError(str(error)) from error
+    root = (data or path.parent).absolute()
+    try:
+        config = TrainingConfig.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        lines = [f"{document.where(entry['loc'])}: {dotted(entry['loc'])}: {entry['msg']}" for entry in problems]
+        raise ConfigError("\n".join(lines)) from error
+    return _anchored(config, root)
+
+
+def _set(content: dict[str, Yaml], setting: str) -> None:
+    path, equals, value = setting.partition("=")
+    *parents, last = path.strip().split(".")
+    for step in parents:
+        below = content.setdefault(step, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {setting}: {step} is no section")
+        content = below
+    if not equals or not last:
+        raise ConfigError(f"--set {setting}: must read a.b=value, for instance recipe.seed=1")
+    content[last] = parse_yaml(value, f"--set {path}")
+
+
+def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
+    """Return the settings with every folder made absolute."""
+
+    def under(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(root / folder for folder in folders)
+
+    score = under(config.data.score) if config.data.score else None
+    data = config.data.model_copy(update={"train": under(config.data.train), "score": score})
+    folds = config.folds and config.folds.model_copy(update={"folders": under(config.folds.folders)})
+    return config.model_copy(update={"data": data, "folds": folds})

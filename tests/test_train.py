@@ -1,0 +1,126 @@
+"""`rspipe train`: from a YAML file and folders to weights that the predictor accepts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from labelled import BANDS, random_patch, write_raster
+
+from rspipe.models.card import ModelCard
+from rspipe.models.predictor import Predictor
+from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.train import dealt_to_folds, train
+from rspipe.pipeline.training import load_training
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+SHIPPED = Path(__file__).parents[1] / "workflows" / "train_cloud_thickness.yaml"
+TINY = """
+name: tiny
+data: {train: [train], score: [val], pixel_m: 30.0}
+simulated: {patches: 1, size_px: 64}
+folds: {count: 2, folders: [train, val]}
+recipe:
+  legend: cloud-thickness
+  model: {pyramid: {size: pico, in_bands: 4}, classes: 4, width: 32, heads: 4, stages: 1}
+  bands:
+    - {name: blue, required: true, mean: 0.2, stddev: 0.1}
+    - {name: nir, required: true, mean: 0.3, stddev: 0.2}
+    - {name: cirrus, required: false, mean: 0.01, stddev: 0.02}
+    - {name: lwir11, required: false, mean: 280.0, stddev: 15.0}
+  feed: {batch: 2, crop: {size_px: 32}}
+  optimiser: {steps: 3, warmup_steps: 1}
+threads: 1
+card:
+  {model_id: tiny, version: 0.0.1, title: Tiny, description: For tests., licence: Apache-2.0,
+   made_at: "2026-11-21T12:00:00Z", data: random, limits: useless}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    for folder, seeds in (("train", (0, 1)), ("val", (2,))):
+        for seed in seeds:
+            patch = random_patch(seed)
+            name = f"{patch.name}.tif"
+            write_raster(tmp_path / folder / "images" / name, patch.bands.numpy(), [band.name for band in BANDS])
+            write_raster(tmp_path / folder / "masks" / name, patch.labels.numpy()[None])
+    (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    return tmp_path / "tiny.yaml"
+
+
+def fit(config: Path, output: Path) -> Path:
+    before = torch.get_num_threads()
+    with Progress(verbosity=-1) as progress:
+        card = train(load_training(config), output, progress)
+    torch.set_num_threads(before)
+    return card
+
+
+def test_training_ships_weights_that_the_predictor_takes(config: Path, tmp_path: Path) -> None:
+    path = fit(config, tmp_path / "out")
+    card = ModelCard.read(path)
+    assert (card.resolution_m.min, card.resolution_m.max) == (30.0, 120.0)
+    assert "2-fold" in card.training.metrics
+    assert "held-back" in card.training.metrics
+    numbers = random_patch(5).bands[None]
+    found = Predictor.load(path).probabilities(numbers, ~numbers.isnan())
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(1, 64, 64))
+
+
+def test_every_patch_is_held_out_once(config: Path, tmp_path: Path) -> None:
+    fit(config, tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    folds = [np.array(line["native"]) for line in lines if line["run"].startswith("fold-")]
+    labels = torch.stack([random_patch(seed).labels for seed in range(3)]).numpy()
+    assert len(folds) == 2
+    assert sum(folds).sum(axis=1).tolist() == np.bincount(labels.ravel(), minlength=4).tolist()
+
+
+def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_repeated(
+    config: Path, tmp_path: Path
+) -> None:
+    one, other = fit(config, tmp_path / "one"), fit(config, tmp_path / "other")
+    weights = one.with_suffix(".safetensors").read_bytes()
+    assert weights == other.with_suffix(".safetensors").read_bytes()
+    log = (tmp_path / "one" / "log.jsonl").read_text(encoding="utf-8").count("fold-")
+    fit(config, tmp_path / "one")
+    assert one.with_suffix(".safetensors").read_bytes() == weights
+    assert (tmp_path / "one" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
+
+
+def test_folds_differ_by_one_patch_at_most() -> None:
+    for patches in (5, 23, 29):
+        sizes = np.bincount(dealt_to_folds(patches, 5, seed=3), minlength=5)
+        assert sizes.sum() == patches
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_settings_and_the_data_folder_win_over_the_file(config: Path, tmp_path: Path) -> None:
+    found = load_training(config, tmp_path / "elsewhere", ["recipe.seed=7", "folds=null"])
+    assert found.recipe.seed == 7
+    assert found.folds is None
+    assert found.data.train == (tmp_path / "elsewhere" / "train",)
+
+
+def test_what_is_wrong_is_named_with_its_place(config: Path) -> None:
+    config.write_text(TINY.replace("steps: 3", "stepz: 3"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+:\d+: recipe\.optimiser\.stepz"):
+        load_training(config)
+    with pytest.raises(ConfigError, match="must read"):
+        load_training(config, settings=["recipe.seed"])
+
+
+def test_more_folds_than_patches_are_refused(config: Path, tmp_path: Path) -> None:
+    config.write_text(TINY.replace("count: 2", "count: 9"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="only 3 patches"):
+        fit(config, tmp_path / "out")
+
+
+def test_the_shipped_training_is_the_shipped_models(tmp_path: Path) -> None:
+    recipe = load_training(SHIPPED, tmp_path).recipe
+    card = ModelCard.read(SHIPPED.parents[1] / "models" / "cloud_thickness.json")
+    assert card.spec == recipe.model
+    assert card.bands == recipe.card_bands

@@ -1,0 +1,107 @@
+"""Augmentation: what it may change, how far, and that a seed repeats it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from labelled import BANDS, random_patch
+from scipy.ndimage import gaussian_filter
+
+from rspipe.models.augment import AugmentSpec, augmented, behind_line, blurred, relit
+from rspipe.models.data import IGNORE_ID
+
+STILL = AugmentSpec(gain=0, band_gain=0, haze=0, warming_k=0, blur_px=0, noise=0, band_loss=0, hole=0)
+
+
+def generators(count: int = 40) -> Iterator[np.random.Generator]:
+    return (np.random.default_rng(seed) for seed in range(count))
+
+
+def test_zero_everywhere_changes_nothing() -> None:
+    patch = random_patch(0)
+    for rng in generators():
+        found = augmented(patch, BANDS, STILL, rng)
+        torch.testing.assert_close(found.bands, patch.bands, rtol=1e-6, atol=1e-6)
+        assert torch.equal(found.labels, patch.labels)
+
+
+def test_a_seed_repeats_every_change() -> None:
+    patch = random_patch(0)
+    for seed in range(10):
+        one, other = (augmented(patch, BANDS, AugmentSpec(), np.random.default_rng(seed)) for _ in range(2))
+        assert torch.equal(one.bands.nan_to_num(-1), other.bands.nan_to_num(-1))
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_labels_change_only_to_ignore_and_only_where_all_bands_are_gone() -> None:
+    patch = random_patch(0)
+    holes = 0
+    for rng in generators():
+        found = augmented(patch, BANDS, AugmentSpec(hole=0.5), rng)
+        changed = found.labels != patch.labels
+        assert (found.labels[changed] == IGNORE_ID).all()
+        assert found.bands[:, changed].isnan().all()
+        holes += bool(changed.any())
+    assert 8 < holes < 32
+
+
+def test_required_bands_are_never_dropped_alone() -> None:
+    patch = random_patch(0)
+    lost = np.zeros(len(BANDS))
+    for rng in generators():
+        found = augmented(patch, BANDS, AugmentSpec(hole=0, band_loss=0.5), rng)
+        lost += found.bands.isnan().flatten(1).any(dim=1).numpy()
+    assert lost[:2].tolist() == [0, 0]
+    assert (lost[2:] > 8).all()
+
+
+def test_numbers_stay_physical() -> None:
+    patch = random_patch(0)
+    spec = AugmentSpec(hole=0, band_loss=0)
+    for rng in generators():
+        bands = augmented(patch, BANDS, spec, rng).bands
+        assert bands[:3].min() > -0.05
+        assert bands[:3].max() < 1.6
+        assert bands[3].min() > 220
+        assert bands[3].max() < 330
+
+
+def test_haze_is_an_affine_lift_that_falls_with_wavelength() -> None:
+    only_haze = STILL.model_copy(update={"haze": 0.2})
+    dark, white = torch.zeros(4, 2, 2), torch.ones(4, 2, 2)
+    for seed in range(20):
+        lifted = relit(dark, BANDS, only_haze, np.random.default_rng(seed))[:, 0, 0]
+        kept = relit(white, BANDS, only_haze, np.random.default_rng(seed))[:3, 0, 0]
+        assert lifted[1].item() == pytest.approx(lifted[0].item() * (0.482 / 0.865) ** 1.3, rel=1e-4)
+        assert -0.06 <= lifted[0] <= 0.2
+        assert lifted[2:].tolist() == [0, 0]
+        torch.testing.assert_close(kept, torch.ones(3))
+
+
+def test_warming_moves_only_temperatures_and_all_alike() -> None:
+    patch = random_patch(0)
+    moved = (
+        relit(patch.bands, BANDS, STILL.model_copy(update={"warming_k": 5.0}), np.random.default_rng(3)) - patch.bands
+    )
+    assert moved[:3].abs().max() < 1e-6
+    assert moved[3].std() < 1e-4
+    assert abs(moved[3].mean()) > 0.1
+
+
+def test_blur_is_gaussian_and_missing_numbers_stay_missing() -> None:
+    bands = random_patch(0).bands
+    found = blurred(bands, 0.7).numpy()
+    expected = np.stack([gaussian_filter(band.numpy().astype(float), 0.7, radius=3) for band in bands])
+    np.testing.assert_allclose(found[:, 4:-4, 4:-4], expected[:, 4:-4, 4:-4], rtol=1e-4, atol=1e-4)
+    holed = torch.full((1, 9, 9), 3.0)
+    holed[0, 4, 4:] = torch.nan
+    again = blurred(holed, 0.7)
+    assert torch.equal(again.isnan(), holed.isnan())
+    torch.testing.assert_close(again[~again.isnan()], torch.full((76,), 3.0))
+
+
+def test_a_line_has_two_sides() -> None:
+    for rng in generators():
+        hidden = behind_line((32, 48), rng)
+        assert 0.05 < hidden.mean() < 0.95

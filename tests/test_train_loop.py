@@ -1,0 +1,172 @@
+"""The loop: learns, repeats itself by seed, goes on from a checkpoint with the same bits."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from labelled import BANDS, CLASSES, random_patch
+
+from rspipe.models.checkpoint import resume, save_checkpoint
+from rspipe.models.errors import DataError
+from rspipe.models.normalise import Normaliser
+from rspipe.models.outputs import SegOutput
+from rspipe.models.recipe import Recipe
+from rspipe.models.score import TEMPERATURES, scored
+from rspipe.models.train import OptimiserSpec, Trainer
+
+RECIPE = Recipe.model_validate_json(
+    """{"legend": "cloud-thickness", "seed": 5,
+    "model": {"pyramid": {"size": "pico", "in_bands": 4, "drop_path": 0.2}, "classes": 4, "width": 32, "heads": 4,
+              "stages": 1},
+    "bands": [{"name": "blue", "required": true, "mean": 0.2, "stddev": 0.1},
+              {"name": "nir", "required": true, "mean": 0.3, "stddev": 0.2},
+              {"name": "cirrus", "required": false, "mean": 0.01, "stddev": 0.02},
+              {"name": "lwir11", "required": false, "mean": 280.0, "stddev": 15.0}],
+    "feed": {"batch": 2, "simulated_share": 0.0, "crop": {"size_px": 32}},
+    "optimiser": {"steps": 12, "warmup_steps": 2}}"""
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Certain(torch.nn.Module):
+    """Says class 0 everywhere, with logits of 1 and -1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: torch.Tensor, _valid: torch.Tensor) -> SegOutput:
+        ones = torch.ones_like(image[:, 0])
+        return SegOutput(torch.stack([ones, -ones], dim=1))
+
+
+def fresh(recipe: Recipe = RECIPE) -> Trainer:
+    return recipe.trainer([random_patch(0), random_patch(1)], [])
+
+
+def test_one_step_lowers_the_loss_of_its_batch() -> None:
+    spec = RECIPE.optimiser.model_copy(update={"steps": 1, "warmup_steps": 0, "lr": 3e-4})
+    trainer = fresh(RECIPE.model_copy(update={"optimiser": spec}))
+    batch = trainer.feed.batch(0)
+
+    def loss() -> float:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return trainer.criterion(trainer.model.train()(batch.image, batch.valid), batch.labels).total.item()
+
+    before = loss()
+    assert len(list(trainer.run())) == 1
+    assert loss() < before
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    one, other = list(fresh().run(4)), list(fresh().run(4))
+    assert one == other
+    assert list(fresh(RECIPE.model_copy(update={"seed": 6})).run(4)) != one
+
+
+def test_resumed_training_repeats_losses_and_weights_to_the_bit(tmp_path: Path) -> None:
+    whole = fresh()
+    undisturbed = list(whole.run())
+    halted = fresh()
+    first = list(halted.run(7))
+    save_checkpoint(halted, tmp_path, RECIPE.digest)
+    torch.manual_seed(999)
+    resumed = fresh()
+    assert resume(resumed, tmp_path, RECIPE.digest)
+    assert first + list(resumed.run()) == undisturbed
+    for name, tensor in whole.average.items():
+        assert torch.equal(resumed.average[name], tensor), name
+
+
+def test_only_the_last_checkpoint_stays(tmp_path: Path) -> None:
+    trainer = fresh()
+    for until in (1, 2):
+        list(trainer.run(until))
+        save_checkpoint(trainer, tmp_path, RECIPE.digest)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "step-00000002.safetensors"]
+
+
+def test_a_checkpoint_of_another_recipe_or_a_broken_one_is_refused(tmp_path: Path) -> None:
+    assert not resume(fresh(), tmp_path, RECIPE.digest)
+    save_checkpoint(fresh(), tmp_path, RECIPE.digest)
+    with pytest.raises(DataError, match="another recipe"):
+        resume(fresh(), tmp_path, "0" * 64)
+    (tmp_path / "step-00000000.safetensors").write_bytes(b"\x08")
+    with pytest.raises(DataError, match="cannot be read"):
+        resume(fresh(), tmp_path, RECIPE.digest)
+
+
+def test_the_rate_rises_then_falls_along_a_cosine() -> None:
+    spec = OptimiserSpec(steps=110, lr=1.0, lr_floor=0.0, warmup_steps=10)
+    trainer = fresh(RECIPE.model_copy(update={"optimiser": spec}))
+    rates = []
+    for step in (0, 9, 10, 60, 109):
+        trainer.step = step
+        rates.append(trainer.learning_rate())
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.000247], rel=1e-2)
+
+
+def test_the_average_is_a_moving_one() -> None:
+    trainer = fresh()
+    name = "table"
+    expected = trainer.average[name].double()
+    for step, _ in enumerate(trainer.run(4)):
+        decay = min(0.99, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * trainer.model.state_dict()[name].double()
+        torch.testing.assert_close(trainer.average[name].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_is_normalised_and_blind_where_a_required_band_is_missing() -> None:
+    batch = fresh().feed.batch(3)
+    assert batch.image.shape == (2, 4, 32, 32)
+    invalid = ~batch.valid[:, 0]
+    assert (batch.labels[invalid] == 255).all()
+    assert (batch.image.permute(0, 2, 3, 1)[invalid] == 0).all()
+    assert not batch.image.isnan().any()
+
+
+def test_batches_made_ahead_are_those_made_alone() -> None:
+    feed = fresh().feed
+    for step, batch in enumerate(feed.batches(2, 5), start=2):
+        assert torch.equal(batch.image, feed.batch(step).image)
+    assert list(feed.batches(5, 5)) == []
+
+
+def test_simulated_patches_are_needed_where_they_are_asked_for() -> None:
+    feed = RECIPE.feed.model_copy(update={"simulated_share": 0.5})
+    with pytest.raises(DataError, match="simulated"):
+        fresh(RECIPE.model_copy(update={"feed": feed}))
+
+
+def test_scores_add_up_and_find_the_likeliest_temperature() -> None:
+    # Logits +-1 that are right in three of four pixels: log(3) / (2 / T) = 1, so T = 2 / log(3) = 1.82.
+    patch = random_patch(0)
+    labels = torch.zeros(64, 64, dtype=torch.uint8)
+    labels[:16] = 1
+    patch = replace(patch, labels=labels)
+    score = scored(Certain(), [patch, patch], Normaliser.of(BANDS, torch.device("cpu")), 2)
+    assert score.confusion.counts.tolist() == [[6144, 0], [2048, 0]]
+    nearest = min(TEMPERATURES, key=lambda temperature: abs(temperature - 1.82))
+    assert score.temperature == nearest
+
+
+@pytest.mark.slow
+def test_two_patches_are_learned() -> None:
+    spec = RECIPE.optimiser.model_copy(update={"steps": 150, "lr": 2e-3})
+    feed = RECIPE.feed.model_copy(update={"batch": 4})
+    model = RECIPE.model.model_copy(update={"width": 128})
+    trainer = fresh(RECIPE.model_copy(update={"optimiser": spec, "feed": feed, "model": model}))
+    list(trainer.run())
+    trainer.model.load_state_dict(trainer.average)
+    normalise = Normaliser.of(RECIPE.card_bands, torch.device("cpu"))
+    assert scored(trainer.model, [random_patch(0), random_patch(1)], normalise, CLASSES).confusion.mean_iou > 0.9
