@@ -79,6 +79,7 @@ def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
                 processes=spec.processes,
                 memory_limit=spec.memory_bytes or 0,
                 dashboard_address=None,
+                protocol="tcp",
                 host="127.0.0.1",
                 silence_logs="ERROR",
             )
