@@ -15,17 +15,14 @@ from rspipe.pipeline.task import Stage, Task, digest_of, task_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneGraph:
-    """All tasks of one scene; the last one publishes it, and its key digests all that the scene's bytes hang on."""
+    """All tasks of one scene; the last one publishes it."""
 
     planned: PlannedScene
     inputs: Mapping[str, str]
     """Band -> digest of what it is read from."""
     tasks: tuple[Task, ...]
-
-    @property
-    def key(self) -> str:
-        """Of the publishing task."""
-        return self.tasks[-1].key
+    key: str
+    """Digest of all that the scene's bytes hang on; how the work is cut into tasks is no part of it."""
 
 
 def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> SceneGraph:
@@ -42,7 +39,8 @@ def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> 
     inferred = list(build.infer(ingested))
     vectors = build.vectorize(inferred)
     published = build.publish(vectors, inferred)
-    return SceneGraph(planned=planned, inputs=inputs, tasks=(*ingested, *inferred, vectors, published))
+    tasks = (*ingested, *inferred, vectors, published)
+    return SceneGraph(planned=planned, inputs=inputs, tasks=tasks, key=build.key(inputs))
 
 
 def lay_out(plan: RunPlan, planned: PlannedScene) -> None:
@@ -82,8 +80,20 @@ class _Build:
         self._bands, self._grid = planned.match.bands, planned.match.grid
         self._row_of: dict[str, slice] = {}
 
+    def key(self, inputs: Mapping[str, str]) -> str:
+        """Return the scene's key."""
+        return digest_of(
+            [
+                self._slug,
+                self._ingest_identity(inputs),
+                self._infer_identity(),
+                self._vectorize_identity(),
+                publish.VERSION,
+            ]
+        )
+
     def ingest(self, inputs: Mapping[str, str]) -> Iterator[Task]:
-        identity = [_grid_identity(self._grid), [_band_identity(band, inputs[band.name]) for band in self._bands]]
+        identity = self._ingest_identity(inputs)
         signatures = tuple(
             Signature.of(band.origin.path) if isinstance(band.origin, RasterBand) else None for band in self._bands
         )
@@ -98,7 +108,7 @@ class _Build:
                 stop_row=rows.stop,
                 path=self._plan.layout.bands(self._slug),
             )
-            what = [ingest.VERSION, identity, rows.start, rows.stop]
+            what = [*identity, rows.start, rows.stop]
             task = self._task("ingest", f"rows {rows.start}..{rows.stop}", (), what, job)
             self._row_of[task.key] = rows
             yield task
@@ -112,7 +122,8 @@ class _Build:
             job = infer.BandJob(
                 **common, card=self._plan.model.path, fingerprint=self._plan.fingerprint, band=band.index
             )
-            bands.append(self._task("infer", f"band {band.index}", needs, [*self._infer_identity(), band.index], job))
+            what = [*self._infer_identity(), self._plan.band_rows, band.index]
+            bands.append(self._task("infer", f"band {band.index}", needs, what, job))
         yield from bands
         required = tuple(band.name for band in self._plan.model.card.bands if band.required)
         for seam in self._planned.windows.seams(self._plan.band_rows):
@@ -134,15 +145,8 @@ class _Build:
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
         )
-        identity = [
-            vectorize.VERSION,
-            self._scene_id,
-            str(job.acquired_at),
-            asdict(job.legend),
-            job.polygon_classes,
-            job.minimum_area_m2,
-        ]
-        return self._task("vectorize", "polygons", [task.key for task in inferred], identity, job)
+        needs = [task.key for task in inferred]
+        return self._task("vectorize", "polygons", needs, self._vectorize_identity(), job)
 
     def publish(self, vectors: Task, inferred: Sequence[Task]) -> Task:
         job = publish.PublishSceneJob(
@@ -172,6 +176,10 @@ class _Build:
             "band_rows": self._plan.band_rows,
         }
 
+    def _ingest_identity(self, inputs: Mapping[str, str]) -> list[object]:
+        bands = [_band_identity(band, inputs[band.name]) for band in self._bands]
+        return [ingest.VERSION, _grid_identity(self._grid), bands]
+
     def _infer_identity(self) -> list[object]:
         """The card's digest covers the weights, normalisation and temperature."""
         return [
@@ -179,7 +187,16 @@ class _Build:
             self._plan.model.card.digest,
             self._plan.fingerprint.model_dump(),
             asdict(self._planned.windows),
-            self._plan.band_rows,
+        ]
+
+    def _vectorize_identity(self) -> list[object]:
+        return [
+            vectorize.VERSION,
+            self._scene_id,
+            str(self._planned.scene.acquired_at),
+            asdict(self._plan.model.card.legend),
+            self._plan.polygon_classes,
+            self._plan.config.vectorize.minimum_area_m2,
         ]
 
     def _task(self, stage: Stage, label: str, needs: Sequence[str], identity: object, job: object) -> Task:

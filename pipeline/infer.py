@@ -138,7 +138,7 @@ def run_seam(job: SeamJob) -> Receipt:
         sums = torch.from_numpy(earlier.read(columns) + later.read(columns))
         valid = source.valid(np.asarray(source.validity[rows, columns]))
         sink.append(sums, torch.from_numpy(valid))
-    return Receipt(outputs=store.written_files(job.inferred, [CLASSES, CONFIDENCE], rows), counts={"seams": 1})
+    return Receipt(outputs=store.written_files(job.inferred, [CLASSES, CONFIDENCE], rows), counts={})
 
 
 def required_bands(model: ProbabilityModel) -> tuple[str, ...]:

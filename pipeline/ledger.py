@@ -94,6 +94,11 @@ class Ledger:
             return "done", record
         return "redo", None
 
+    def counts(self, key: str) -> Mapping[str, int | float]:
+        """Return what a task counted when it was done, whether or not its files are still there."""
+        record = self._read(key)
+        return {} if record is None else record.counts
+
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.json"
 

@@ -71,8 +71,9 @@ class _Tally:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     failures: dict[str, Failed] = field(default_factory=dict)
 
-    def add(self, scene: str, counts: Mapping[str, int | float]) -> None:
-        self.counts.setdefault(scene, Counter()).update(counts)
+    def add(self, task: Task, counts: Mapping[str, int | float]) -> None:
+        named = {f"{task.stage}.{name}": count for name, count in counts.items()}
+        self.counts.setdefault(task.scene, Counter()).update(named)
 
 
 class _Run:
@@ -93,8 +94,9 @@ class _Run:
     def carry_out(self) -> int:
         settled = self._settled()
         todo = [graph for graph in self._graphs if graph.planned.scene.slug not in settled]
-        if self._is_current(settled, todo):
+        if self._earlier is not None and self._is_current(self._earlier, todo):
             self._progress.note(f"nothing to do: {self._plan.layout.root} holds this run already ({self._run_id[:12]})")
+            self._warn_of_failures(self._earlier)
             return self._exit_code(self._earlier)
         tally = self._work(todo)
         published = publish_run(self._request(settled, tally))
@@ -115,19 +117,19 @@ class _Run:
                 settled[scene.slug] = scene
         return settled
 
-    def _is_current(self, settled: Mapping[str, PublishedScene], todo: Sequence[SceneGraph]) -> bool:
-        earlier = self._earlier
-        if todo or earlier is None or earlier.run_id != self._run_id:
+    def _is_current(self, earlier: Manifest, todo: Sequence[SceneGraph]) -> bool:
+        if todo or earlier.run_id != self._run_id:
             return False
-        return len(settled) == len(self._graphs) and not any(True for _ in earlier.unmet(self._plan.layout.root))
+        return not any(True for _ in earlier.unmet(self._plan.layout.root))
 
     def _work(self, todo: Sequence[SceneGraph]) -> _Tally:
         tally = _Tally()
         tasks = [task for graph in todo for task in graph.tasks]
-        plan = agenda(tasks, [graph.key for graph in todo], self._ledger)
+        plan = agenda(tasks, [graph.tasks[-1].key for graph in todo], self._ledger)
+        pending = {task.key for task in plan.pending}
         for task in tasks:
-            if task.key in plan.done:
-                tally.add(task.scene, plan.done[task.key].counts)
+            if task.key not in pending:
+                tally.add(task, self._ledger.counts(task.key))
         if plan.pending:
             waiting = {task.scene for task in plan.pending}
             for graph in todo:
@@ -141,7 +143,7 @@ class _Run:
             for task, outcome in execute(client, self._plan.layout.root, plan):
                 bars.advance(task.stage)
                 if not isinstance(outcome, Failed):
-                    tally.add(task.scene, outcome.counts)
+                    tally.add(task, outcome.counts)
                 elif outcome.exit_code in _FATAL:
                     raise _FATAL[outcome.exit_code](outcome.reason)
                 elif task.scene not in tally.failures:
@@ -173,17 +175,20 @@ class _Run:
             self._progress.warn(f"{error}")
             return None
 
-    def _report(self, published: Manifest) -> None:
+    def _warn_of_failures(self, published: Manifest) -> None:
         for scene in published.scenes:
             if scene.status == "failed":
                 self._progress.warn(f"scene {scene.id!r} failed: {scene.reason}")
+
+    def _report(self, published: Manifest) -> None:
+        self._warn_of_failures(published)
         done = sum(scene.status == "published" for scene in published.scenes)
         layer = self._plan.layout.geopackage(self._plan.config.name)
         self._progress.note(f"{done} of {len(published.scenes)} scenes published: {layer}")
 
     @staticmethod
-    def _exit_code(published: Manifest | None) -> int:
-        failed = published is None or any(scene.status == "failed" for scene in published.scenes)
+    def _exit_code(published: Manifest) -> int:
+        failed = any(scene.status == "failed" for scene in published.scenes)
         return SceneFailedError.exit_code if failed else 0
 
 

@@ -51,9 +51,9 @@ PICO_CARD = ModelCard(
 )
 
 
-def write_pico(folder: Path, card: ModelCard = PICO_CARD) -> Path:
-    """Write weights drawn from seed 1 and the card that belongs to them; return the card's path."""
-    digest = save_weights(build(card.spec, seed=1), folder / card.weights_name)
+def write_pico(folder: Path, card: ModelCard = PICO_CARD, seed: int = 1) -> Path:
+    """Write weights drawn from a seed and the card that belongs to them; return the card's path."""
+    digest = save_weights(build(card.spec, seed=seed), folder / card.weights_name)
     path = folder / f"{card.model_id}.json"
     replace(card, weights_sha256=digest).write(path)
     return path
