@@ -41,6 +41,8 @@ class AugmentSpec(StrictModel):
     """Largest deviation of a Gaussian blur, applied to half of the crops."""
     noise: float = Field(default=0.002, ge=0)
     """Deviation of noise per pixel: in reflectance, and in hundreds of kelvin."""
+    sand: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a bright line of bare ground, one to three pixels wide, winds through what is labelled 0."""
     band_loss: float = Field(default=0.2, ge=0, le=1)
     """Probability, for each optional band, that it is missing: mostly everywhere, sometimes behind a line."""
     hole: float = Field(default=0.15, ge=0, le=1)
@@ -57,6 +59,8 @@ def augmented(patch: Patch, card: Sequence[CardBand], spec: AugmentSpec, rng: np
         rng: all chance comes from here.
     """
     bands = patch.bands
+    if rng.random() < spec.sand:
+        bands = with_sand(bands, patch.labels, card, rng)
     if rng.random() < 0.5:
         bands = blurred(bands, float(rng.uniform(0, spec.blur_px)))
     bands = relit(bands, card, spec, rng)
@@ -85,6 +89,38 @@ def relit(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.ra
         path = haze * (CENTRE_UM["blue"] / CENTRE_UM[entry.name]) ** 1.3 if entry.name in CENTRE_UM else 0.0
         rows.append(path + (1 - path) * band * common * own + noise * (1 if entry.name in CENTRE_UM else 0.1))
     return torch.stack(rows)
+
+
+def with_sand(bands: Tensor, labels: Tensor, card: Sequence[CardBand], rng: np.random.Generator) -> Tensor:
+    """Lay a winding line of sand over the pixels labelled 0: (bands, H, W) -> (bands, H, W).
+
+    Beaches and roads are as thin as small clouds and as bright. Sand brightens from blue to shortwave infrared; the
+    cirrus band does not see it, and its temperature is the ground's.
+    """
+    distance = _from_winding_line(labels.shape, rng)
+    cover = torch.from_numpy(np.clip(rng.uniform(0.5, 1.5) + 0.5 - distance, 0, 1).astype(np.float32))
+    cover = torch.where(labels == 0, cover, 0.0) * float(rng.uniform(0.4, 1.0))
+    brightness = float(rng.uniform(0.2, 0.55))
+    rows = []
+    for entry, band in zip(card, bands, strict=True):
+        if entry.name not in CENTRE_UM:
+            rows.append(band)
+            continue
+        sand = brightness * (0.45 + 0.35 * min(CENTRE_UM[entry.name], 1.65))
+        rows.append(band + cover * (sand - band))
+    return torch.stack(rows)
+
+
+def _from_winding_line(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the distance (H, W), in pixels, from a sine through the middle half."""
+    height, width = shape
+    angle, swing = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.1) * min(height, width)
+    wavelength = rng.uniform(0.3, 2.0) * max(height, width)
+    down, across = np.ogrid[:height, :width]
+    down = down - rng.uniform(0.25, 0.75) * height
+    across = across - rng.uniform(0.25, 0.75) * width
+    along, aside = across * np.cos(angle) + down * np.sin(angle), down * np.cos(angle) - across * np.sin(angle)
+    return np.asarray(np.abs(aside - swing * np.sin(2 * np.pi * along / wavelength)))
 
 
 def blurred(bands: Tensor, deviation_px: float) -> Tensor:

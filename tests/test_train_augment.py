@@ -8,7 +8,7 @@ import torch
 from labelled import BANDS, random_patch
 from scipy.ndimage import gaussian_filter
 
-from rspipe.models.augment import AugmentSpec, augmented, behind_line, blurred, relit
+from rspipe.models.augment import AugmentSpec, augmented, behind_line, blurred, relit, with_sand
 from rspipe.models.data import IGNORE_ID
 
 STILL = AugmentSpec(gain=0, band_gain=0, haze=0, warming_k=0, blur_px=0, noise=0, band_loss=0, hole=0)
@@ -105,3 +105,16 @@ def test_a_line_has_two_sides() -> None:
     for rng in generators():
         hidden = behind_line((32, 48), rng)
         assert 0.05 < hidden.mean() < 0.95
+
+
+def test_sand_lies_on_clear_pixels_only_and_leaves_cirrus_and_heat() -> None:
+    patch = random_patch(0)
+    covered = 0
+    for rng in generators():
+        found = with_sand(patch.bands, patch.labels, BANDS, rng)
+        changed = (found - patch.bands).abs() > 1e-6
+        assert not changed[2:].any()
+        assert (patch.labels[changed[0]] == 0).all()
+        assert found[:2].max() < 1.0
+        covered += int(changed[0].sum())
+    assert 0 < covered / 40 < 0.1 * patch.labels.numel()
