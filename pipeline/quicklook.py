@@ -121,9 +121,13 @@ def _rims(classes: Image) -> NDArray[np.bool_]:
 
 
 def _enlarged(image: Image) -> Image:
-    """Repeat the pixels of a small scene so that it fills its panel."""
-    times = max(1, min(PANEL_PX // image.shape[1], MOST_HEIGHT_PX // image.shape[0]))
-    return np.repeat(np.repeat(image, times, axis=0), times, axis=1)
+    """Repeat pixels so that the picture fills its panel: nearest neighbour, so that no colour is invented."""
+    height, width, _ = image.shape
+    scale = max(1.0, min(PANEL_PX / width, MOST_HEIGHT_PX / height))
+    rows, columns = (
+        np.arange(max(1, round(size * scale))) * size // max(1, round(size * scale)) for size in (height, width)
+    )
+    return image[np.ix_(rows, columns)]
 
 
 def _entries_per_row() -> int:

@@ -42,18 +42,18 @@ def test_the_picture_stays_in_its_bounds(tmp_path: Path, size: tuple[int, int]) 
 
 
 def test_pixels_stand_where_they_should_in_their_class_colour(tmp_path: Path) -> None:
-    classes = np.zeros((500, 500), dtype=np.uint8)
+    classes = np.zeros((500, quicklook.PANEL_PX), dtype=np.uint8)
     classes[:, 250:] = 1
     classes[:100] = 255
-    bands = (np.tile(np.arange(500), (500, 1)),)
+    bands = (np.tile(np.arange(506), (500, 1)),)
     drawn = tuple(entry for entry in LEGEND.classes if entry.id in CLOUDS)
     draw(tmp_path / "a.png", Picture("a $\\bad$ \n title", bands, classes, LEGEND, drawn))
     picture = np.rint(255 * matplotlib.image.imread(tmp_path / "a.png")[..., :3]).astype(int)
     top = quicklook._MARGIN_PX + quicklook._LINE_PX
-    left, right = quicklook._MARGIN_PX, 500 + 2 * quicklook._MARGIN_PX
+    left, right = quicklook._MARGIN_PX, 506 + 2 * quicklook._MARGIN_PX
     assert picture[top + 50, left + 50].tolist() == [225, 225, 225]
     grey = picture[top + 300, left + 400]
-    assert grey.tolist() == [round(255 * (400 - 9.98) / (489.02 - 9.98))] * 3
+    assert grey.tolist() == [round(255 * (400 - 10.1) / (494.9 - 10.1))] * 3
     expected = [round((int(grey[0]) + channel) / 2) for channel in (0x7F, 0xC8, 0xFF)]
     assert picture[top + 300, right + 400].tolist() == pytest.approx(expected, abs=1)
     assert picture[top + 300, right + 249].tolist() == picture[top + 300, left + 249].tolist()
