@@ -164,6 +164,28 @@ def simulate(
     sys.stderr.write(f"{out}: {height_px} x {width_px} pixels of seed {seed}\n")
 
 
+@app.command()
+@guarded
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The training file (YAML).")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="What the file's folders are relative to.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of weights, card, log, checkpoints.")],
+    settings: Settings = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+) -> None:
+    """Train a model, measure it on held-out folds, write weights and card; goes on where it stopped."""
+    from rspipe.pipeline.progress import Progress
+    from rspipe.pipeline.train import train as train_model
+    from rspipe.pipeline.training import load_training
+
+    plan = load_training(config, data, tuple(settings or ()))
+    with Progress(verbosity=int(verbose) - int(quiet)) as progress:
+        card = train_model(plan, output, progress)
+    sys.stderr.write(f"{card}\n")
+
+
 @models_app.command("list")
 @guarded
 def list_models(debug: Debug = False) -> None:
@@ -177,11 +199,14 @@ def list_models(debug: Debug = False) -> None:
 
 @models_app.command()
 @guarded
-def show(model: ModelName, debug: Debug = False) -> None:
+def show(model: ModelName, as_json: AsJson = False, debug: Debug = False) -> None:
     """Print a model's card: bands, units, resolution, legend, training, digest."""
+    from rspipe.models.card import ModelCard
+    from rspipe.models.cardtext import card_text
     from rspipe.models.registry import resolve
 
-    _write(resolve(model).read_text(encoding="utf-8"))
+    path = resolve(model)
+    _write(path.read_text(encoding="utf-8") if as_json else card_text(ModelCard.read(path)))
 
 
 @models_app.command()
