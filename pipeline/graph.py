@@ -38,7 +38,7 @@ def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> 
     ingested = list(build.ingest(inputs))
     inferred = list(build.infer(ingested))
     vectors = build.vectorize(inferred)
-    published = build.publish(vectors, inferred)
+    published = build.publish([*ingested, *inferred, vectors])
     tasks = (*ingested, *inferred, vectors, published)
     return SceneGraph(planned=planned, inputs=inputs, tasks=tasks, key=build.key(inputs))
 
@@ -148,7 +148,8 @@ class _Build:
         needs = [task.key for task in inferred]
         return self._task("vectorize", "polygons", needs, self._vectorize_identity(), job)
 
-    def publish(self, vectors: Task, inferred: Sequence[Task]) -> Task:
+    def publish(self, read: Sequence[Task]) -> Task:
+        """The rasters come from infer and vectorize, the quicklook's picture from ingest."""
         job = publish.PublishSceneJob(
             root=self._plan.layout.root,
             scene=self._slug,
@@ -161,8 +162,7 @@ class _Build:
             legend=self._plan.model.card.legend,
             polygon_classes=self._plan.polygon_classes,
         )
-        needs = [vectors.key, *(task.key for task in inferred)]
-        return self._task("publish", "files", needs, [publish.VERSION, self._slug], job)
+        return self._task("publish", "files", [task.key for task in read], [publish.VERSION, self._slug], job)
 
     def _infer_job(self) -> dict[str, Any]:
         """What bands and seams have in common; the job models check the types."""

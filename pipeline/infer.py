@@ -118,6 +118,7 @@ def infer_band(job: BandJob, model: ProbabilityModel) -> Receipt:
     below = band.below and Strip.of(job.strips, job.band, "below", band.below)
     target = BandTarget(grid=job.grid, band=band, inferred=job.inferred, above=above, below=below)
     source = Source.open(job.bands, [asked.name for asked in model.card.bands], required_bands(model))
+    store.clear(job.inferred, [CLASSES, CONFIDENCE], band.finished)
     stream = BandStream(forward, source, target)
     stream.run()
     outputs = store.written_files(job.inferred, [CLASSES, CONFIDENCE], band.finished)
@@ -131,6 +132,7 @@ def run_seam(job: SeamJob) -> Receipt:
     source = Source.open(job.bands, (), job.required)
     earlier = Strip.of(job.strips, job.seam - 1, "below", rows)
     later = Strip.of(job.strips, job.seam, "above", rows)
+    store.clear(job.inferred, [CLASSES, CONFIDENCE], rows)
     sink = DecisionSink.open(job.inferred, rows)
     step_px = job.grid.shard_px[1]
     for start in range(0, job.grid.width_px, step_px):

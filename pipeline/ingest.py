@@ -79,13 +79,14 @@ def run_ingest(job: IngestJob) -> Receipt:
         SceneFailedError: a source cannot be read, changed since it was planned, or holds implausible numbers.
     """
     counts: dict[str, int | float] = dict.fromkeys(("read_bytes", *(f"valid_{band.name}_px" for band in job.bands)), 0)
+    names = [*(band.name for band in job.bands), store.VALIDITY]
+    rows = slice(job.first_row, job.stop_row)
+    store.clear(job.path, names, rows)
     with ExitStack() as stack:
         readers = [_open(stack, job, band) for band in job.bands]
         for cols in _column_blocks(job):
             _ingest_block(job, readers, cols, counts)
     _check_unchanged(job)
-    names = [*(band.name for band in job.bands), store.VALIDITY]
-    rows = slice(job.first_row, job.stop_row)
     return Receipt(outputs=store.written_files(job.path, names, rows), counts=counts)
 
 

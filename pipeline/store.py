@@ -101,7 +101,7 @@ def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
         arrays: the arrays to lay out; nothing is written into them.
     """
     layout = repr((grid, list(arrays)))
-    if (path / "zarr.json").exists() and zarr.open_group(path, mode="r").attrs.get(LAYOUT) == layout:
+    if _is_laid_out(path, layout, arrays):
         return
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.open_group(path, mode="w", zarr_format=3)
@@ -114,6 +114,33 @@ def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
             "ignore", ZarrUserWarning
         )  # says only that other readers may ignore the consolidated copy
         zarr.consolidate_metadata(path, zarr_format=3)
+
+
+def _is_laid_out(path: Path, layout: str, arrays: Sequence[ArrayPlan]) -> bool:
+    """Tell whether a group is there, finished and readable; a damaged one is as good as none."""
+    try:
+        found = zarr.open_group(path, mode="r", zarr_format=3).attrs.get(LAYOUT)
+        for plan in arrays:
+            open_array(path, plan.name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(found == layout)
+
+
+def clear(path: Path, names: Sequence[str], rows: slice) -> None:
+    """Delete the shards that a task is about to write.
+
+    zarr reads what it finds in a shard at the array's edge before it writes there, and would stumble over a damaged
+    one for ever.
+
+    Args:
+        path: folder of the group.
+        names: the arrays.
+        rows: see `shard_files`.
+    """
+    for name in names:
+        for shard in shard_files(path, name, rows):
+            shard.unlink(missing_ok=True)
 
 
 def create_bare(path: Path, plan: ArrayPlan) -> None:

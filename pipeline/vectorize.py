@@ -165,6 +165,7 @@ def _write_classes(job: VectorizeJob, faces: Faces) -> tuple[Path, ...]:
         attributes={"long_name": "class, small faces merged into their neighbours"},
     )
     store.create(target, job.grid, [plan])
+    store.clear(target, [CLASSES], slice(0, job.grid.height_px))
     array = store.open_array(target, CLASSES, write=True)
     # The label of nodata, -1, reads the last entry.
     values = np.append(faces.classes, np.uint8(NODATA_ID))

@@ -156,15 +156,38 @@ def test_a_damaged_scene_file_is_published_again(again: Place, name: str) -> Non
     assert tree(again.out) == before
 
 
-def test_a_flipped_bit_in_the_working_state_is_found_and_only_what_is_needed_is_done_again(again: Place) -> None:
+WORKING_FILES = [
+    "ledger/*/*.json",
+    "scenes/*/bands.zarr/validity/zarr.json",
+    "scenes/*/*/inferred.zarr/classes/c/4/0",
+    "scenes/*/*/inferred.zarr/zarr.json",
+    "scenes/*/*/vectors/sieved.zarr/classes/c/4/0",
+    "scenes/*/*/vectors/polygons.parquet",
+]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fate"),
+    [
+        ("scenes/*/bands.zarr/red/c/0/0", "flipped"),
+        *(
+            pytest.param(pattern, fate, marks=pytest.mark.slow)
+            for pattern in WORKING_FILES
+            for fate in ("lost", "flipped", "cut")
+        ),
+    ],
+)
+def test_damage_in_the_working_state_is_found_and_mended(again: Place, pattern: str, fate: str) -> None:
     before = tree(again.out)
     shutil.rmtree(again.out / "scenes")
-    shard = next(path for path in (again.out / ".rspipe").rglob("inferred.zarr/classes/c/*/*") if path.is_file())
-    damaged = bytearray(shard.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    shard.write_bytes(damaged)
+    (path, *_) = sorted((again.out / ".rspipe").glob(pattern))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content if fate == "flipped" else content[:-3])
+    if fate == "lost":
+        path.unlink()
     ran = again.run()
-    assert ran.code == 0
+    assert ran.code == 0, ran.told
     assert tree(again.out) == before
 
 
