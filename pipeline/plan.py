@@ -1,10 +1,12 @@
 """Plan: what a run would do, decided before anything is written."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from rspipe.catalogs.errors import CatalogError, SourceError
 from rspipe.catalogs.files import RefusedScene, SceneListing, list_scenes
@@ -76,16 +78,26 @@ class RunPlan:
         """Window rows per task."""
         return self.config.infer.band_rows or DEFAULT_BAND_ROWS
 
+    def portable(self, text: str) -> str:
+        """Return a message without the folders that the scenes lie in on this machine: it is to be published."""
+        for source in self.config.scenes.paths or ():
+            parts = itertools.takewhile(lambda part: not set("*[") & set(part), source.parent.parts)
+            text = text.replace(f"{Path(*parts)}/", "")
+        return text
+
 
 def plan_run(config: WorkflowConfig) -> RunPlan:
     """Check model, scenes and settings against one another. Reads headers and weights, writes nothing.
 
     Raises:
-        ConfigError: a source cannot be listed, a class is unknown, or several CRSs meet without `output.crs`.
+        ConfigError: a source cannot be listed, windows, a class or the output's CRS are not possible, or several CRSs
+            meet without `output.crs`.
         ModelRefusedError: card or weights are refused; no scene was looked at.
     """
     model = load_model(config)
     fingerprint = _fingerprint(config)
+    _check_windows(config, model.card)
+    _check_output_crs(config)
     classes = _polygon_classes(config, model.card)
     planned: list[PlannedScene] = []
     refused: list[RefusedScene] = []
@@ -154,13 +166,39 @@ def _plan_scene(config: WorkflowConfig, card: ModelCard, listing: SceneListing) 
         found = match(card, listing, config.grid.resolution_m)
     except SceneFailedError as error:
         return RefusedScene(id=listing.id, slug=listing.slug, reason=str(error))
+    window_px, overlap_px = _window_and_overlap_px(config, card)
     windows = WindowGrid(
-        height_px=found.grid.height_px,
-        width_px=found.grid.width_px,
-        window_px=config.infer.window_px or card.window_px,
-        overlap_px=card.overlap_px if config.infer.overlap_px is None else config.infer.overlap_px,
+        height_px=found.grid.height_px, width_px=found.grid.width_px, window_px=window_px, overlap_px=overlap_px
     )
     return PlannedScene(scene=listing, match=found, windows=windows)
+
+
+def _window_and_overlap_px(config: WorkflowConfig, card: ModelCard) -> tuple[int, int]:
+    overlap_px = config.infer.overlap_px
+    return config.infer.window_px or card.window_px, card.overlap_px if overlap_px is None else overlap_px
+
+
+def _check_windows(config: WorkflowConfig, card: ModelCard) -> None:
+    """The workflow may give one of the two numbers and leave the other to the card."""
+    window_px, overlap_px = _window_and_overlap_px(config, card)
+    if overlap_px > window_px // 2:
+        raise ConfigError(
+            f"infer.overlap_px: windows of {window_px} px overlap by {overlap_px} px (model {card.model_id!r} says "
+            f"{card.window_px} and {card.overlap_px}), but at most half a window may be shared; set both "
+            "infer.window_px and infer.overlap_px"
+        )
+
+
+def _check_output_crs(config: WorkflowConfig) -> None:
+    name = config.output.crs
+    if name is None:
+        return
+    try:
+        crs = CRS.from_user_input(name)
+    except CRSError as error:
+        raise ConfigError(f"output.crs: {name} is not known ({error}); write for example EPSG:32618") from error
+    if not (crs.is_projected or crs.is_geographic):
+        raise ConfigError(f"output.crs: {name} ({crs.name}) places nothing on a map; write for example EPSG:32618")
 
 
 def _check_crs(config: WorkflowConfig, planned: list[PlannedScene]) -> None:

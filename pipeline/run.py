@@ -4,7 +4,7 @@ import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rspipe.catalogs.files import RefusedScene
 from rspipe.pipeline import atomic, manifest
@@ -55,7 +55,7 @@ def run(
 
 def run_id(plan: RunPlan, keys: Mapping[str, str]) -> str:
     """Return the digest of everything that a run's published bytes hang on."""
-    refused = [[scene.slug, scene.reason] for scene in plan.refused]
+    refused = [[scene.slug, plan.portable(scene.reason)] for scene in plan.refused]
     return digest_of([plan.config.identity(), plan.model.card.digest, dict(keys), refused])
 
 
@@ -155,6 +155,7 @@ class _Run:
         plan, card = self._plan, self._plan.model.card
         outcomes = [_outcome(graph, settled, tally) for graph in self._graphs]
         outcomes += [_refusal(refused) for refused in plan.refused]
+        outcomes = [replace(outcome, reason=plan.portable(outcome.reason)) for outcome in outcomes]
         return PublishRunRequest(
             root=plan.layout.root,
             workflow=plan.config.name,
