@@ -47,7 +47,9 @@ def resume(trainer: Trainer, folder: Path, recipe: str) -> bool:
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if state["recipe"] != recipe:
-            raise DataError(f"{folder}: the checkpoint belongs to another recipe; delete it or choose another output")
+            raise DataError(
+                f"{folder}: the checkpoint belongs to another recipe or other data; delete it or choose another output"
+            )
         tensors = load_file(folder / Path(state["tensors"]).name)
         _restore(trainer, tensors)
         trainer.step, trainer.lookahead.taken = int(state["step"]), int(state["lookahead"])

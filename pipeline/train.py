@@ -1,5 +1,6 @@
 """Trains a model: the weights that are shipped, the folds that measure them, and the card that tells of both."""
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -16,47 +17,19 @@ from rspipe.models.card import ModelCard
 from rspipe.models.checkpoint import resume, save_checkpoint
 from rspipe.models.crops import Size, shrunk
 from rspipe.models.data import Patch, read_folder
-from rspipe.models.metrics import Confusion
 from rspipe.models.mlm import GroundResolution, Training
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
-from rspipe.models.score import Score, scored
+from rspipe.models.score import scored
 from rspipe.models.train import Trainer
 from rspipe.models.weights import save_weights
 from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.measured import Measured, folds_in_words, in_words, sum_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
 
 LOG = "log.jsonl"
 LOG_EVERY_STEPS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What one model scored on patches it had not seen."""
-
-    native: Score
-    coarse: Score
-    """The same patches averaged to the coarsest pixel size of the recipe."""
-
-    def as_json(self) -> dict[str, list[list[int]] | list[float]]:
-        """Return what `from_json` reads."""
-        return {
-            "native": self.native.confusion.counts.tolist(),
-            "native_surprise": self.native.surprise.tolist(),
-            "coarse": self.coarse.confusion.counts.tolist(),
-            "coarse_surprise": self.coarse.surprise.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, text: str) -> "Measured":
-        """Read what `as_json` gave."""
-        facts = json.loads(text)
-        native, coarse = (
-            Score(Confusion(np.array(facts[name], dtype=np.int64)), np.array(facts[f"{name}_surprise"]))
-            for name in ("native", "coarse")
-        )
-        return cls(native=native, coarse=coarse)
 
 
 def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
@@ -108,10 +81,11 @@ class _Run:
         return [self._fold(fold, patches, dealt == fold) for fold in range(settings.count)]
 
     def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
-        done = self.output / f"fold-{fold}-{self.recipe.digest[:12]}.json"
+        learned = [patch for patch, out in zip(patches, held, strict=True) if not out]
+        done = self.output / f"fold-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             return Measured.from_json(done.read_text(encoding="utf-8"))
-        trainer = self.fit(f"fold-{fold}", [patch for patch, out in zip(patches, held, strict=True) if not out])
+        trainer = self.fit(f"fold-{fold}", learned)
         measured = self.measure(trainer, [patch for patch, out in zip(patches, held, strict=True) if out])
         done.write_text(json.dumps(measured.as_json()) + "\n", encoding="utf-8")
         self.tell(f"fold-{fold}", measured)
@@ -121,7 +95,7 @@ class _Run:
         trainer = self.recipe.trainer(patches, self.simulated)
         if torch.cuda.is_available():
             trainer.to(torch.device("cuda"))
-        folder, digest = self.output / "checkpoints" / name, self.recipe.digest
+        folder, digest = self.output / "checkpoints" / name, self._digest(patches)
         resume(trainer, folder, digest)
         began_s = time.monotonic()
         self.progress.start(name, self.recipe.optimiser.steps)
@@ -139,6 +113,14 @@ class _Run:
         trainer.model.load_state_dict(trainer.average)
         return trainer
 
+    def _digest(self, patches: Sequence[Patch]) -> str:
+        """Return the SHA-256 over the recipe and every number that is learned from."""
+        digest = hashlib.sha256(self.recipe.digest.encode())
+        for patch in chain(patches, self.simulated):
+            for part in (patch.bands, patch.labels):
+                digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def measure(self, trainer: Trainer, patches: list[Patch]) -> Measured:
         classes, coarsest_m = self.recipe.model.classes, self.recipe.feed.crop.coarsest_m
         normalise = Normaliser.of(self.recipe.card_bands, torch.device("cpu"))
@@ -150,12 +132,7 @@ class _Run:
         line = {"run": name, "recipe": self.recipe.digest, "mean_iou": measured.native.confusion.mean_iou}
         with (self.output / LOG).open("a", buffering=1, encoding="utf-8") as log:
             log.write(json.dumps(line | measured.as_json()) + "\n")
-        self.progress.note(f"{name}: {self._scores(measured.native.confusion)}")
-
-    def _scores(self, confusion: Confusion) -> str:
-        names = [entry.name for entry in self.recipe.legend_classes.classes]
-        per_class = ", ".join(f"{name} {iou:.2f}" for name, iou in zip(names, confusion.iou, strict=True))
-        return f"mIoU {confusion.mean_iou:.3f} ({per_class})"
+        self.progress.note(f"{name}: {in_words(measured.native.confusion, self.recipe.legend_classes)}")
 
     def ship(self, trainer: Trainer, folds: list[Measured]) -> Path:
         score = self.config.data.score
@@ -170,24 +147,12 @@ class _Run:
         return path
 
     def _metrics(self, folds: list[Measured], held: Measured | None) -> str:
-        lines = []
+        legend, lines = self.recipe.legend_classes, []
         if folds:
-            total, coarsest = sum_of(folds), self.recipe.feed.crop.coarsest_m
-            spreads = np.array([fold.native.confusion.iou for fold in folds])
-            names = [entry.name for entry in self.recipe.legend_classes.classes]
-            ranges = ", ".join(
-                f"{name} {iou:.2f} ({low:.2f} to {high:.2f})"
-                for name, iou, low, high in zip(
-                    names, total.native.confusion.iou, np.nanmin(spreads, 0), np.nanmax(spreads, 0), strict=True
-                )
-            )
-            lines.append(
-                f"{len(folds)}-fold cross-validation, confusion pooled over all held-out patches: mIoU "
-                f"{total.native.confusion.mean_iou:.3f}; IoU per class (range over the folds): {ranges}. The same "
-                f"patches averaged to {coarsest:g} m: {self._scores(total.coarse.confusion)}."
-            )
+            lines.append(folds_in_words(folds, legend, self.recipe.feed.crop.coarsest_m))
         if held:
-            lines.append(f"These weights on the held-back patches, scored once: {self._scores(held.native.confusion)}.")
+            scores = in_words(held.native.confusion, legend)
+            lines.append(f"These weights on the held-back patches, scored once: {scores}.")
         return " ".join(lines) or "Not measured."
 
     def _card(self, weights_name: str, weights_sha256: str, trainer: Trainer, metrics: str) -> ModelCard:
@@ -211,14 +176,6 @@ class _Run:
             weights_name=weights_name,
             weights_sha256=weights_sha256,
         )
-
-
-def sum_of(folds: Sequence[Measured]) -> Measured:
-    """Pool the sums of several folds."""
-    native, coarse = folds[0].native, folds[0].coarse
-    for fold in folds[1:]:
-        native, coarse = native + fold.native, coarse + fold.coarse
-    return Measured(native=native, coarse=coarse)
 
 
 def dealt_to_folds(patches: int, folds: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -9,6 +9,7 @@ import torch
 from labelled import BANDS, random_patch, write_raster
 
 from rspipe.models.card import ModelCard
+from rspipe.models.errors import DataError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.progress import Progress
@@ -89,6 +90,15 @@ def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_rep
     fit(config, tmp_path / "one")
     assert one.with_suffix(".safetensors").read_bytes() == weights
     assert (tmp_path / "one" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
+
+
+def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> None:
+    fit(config, tmp_path / "out")
+    labels = random_patch(0).labels.numpy().copy()
+    labels[0, 0] = 255
+    write_raster(tmp_path / "train" / "masks" / "patch-0.tif", labels[None])
+    with pytest.raises(DataError, match="other data"):
+        fit(config, tmp_path / "out")
 
 
 def test_folds_differ_by_one_patch_at_most() -> None:
