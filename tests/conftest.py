@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rspipe", deadline=None, derandomize=True)
+settings.load_profile("rspipe")
+"""No deadline: compiled code is slow on its first call. The same examples every time: a red run can be repeated."""
 
 
 @pytest.fixture(scope="session")
