@@ -20,6 +20,9 @@ _ENTRY: Mapping[Stage, tuple[str, str]] = {
 }
 
 
+_ALLOCATION_FAILED = ("not enough memory", "can't allocate memory", "out of memory")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """A task that is finished and vouched for."""
@@ -64,12 +67,19 @@ def work(task: Task, root: Path, needs: list[Outcome]) -> Outcome:
         where = f"{error.filename}: " if error.filename else ""
         reason = f"{where}{error.strerror or error}; free space or mend the permission, then run again to resume"
         return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
-    except MemoryError as error:
-        reason = f"out of memory ({error}); use fewer workers (--workers) or smaller bands (infer.band_rows)"
-        return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
     except Exception as error:  # noqa: BLE001 - the one worker boundary: recorded, reported, never swallowed
+        if _is_out_of_memory(error):
+            reason = f"out of memory ({error}); use fewer workers (--workers) or smaller windows (infer.window_px)"
+            return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
         return _failed(task, _at(task, f"{type(error).__name__}: {error}; run with --debug for the traceback"), 3)
     return Done(key=task.key, counts=record.counts)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a CPU torch has no type of its own for a failed allocation, only these words."""
+    said = str(error).lower()
+    by_torch = isinstance(error, RuntimeError) and any(words in said for words in _ALLOCATION_FAILED)
+    return by_torch or isinstance(error, MemoryError)
 
 
 def _stage(stage: Stage) -> Callable[[object], Receipt]:
