@@ -23,6 +23,7 @@ from rspipe.pipeline.coverage import Faces, borders_of, find_faces, renumber, si
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import Ground, measure
 from rspipe.pipeline.measures import face_areas, face_perimeters, face_pixels, face_quantiles, face_sums
+from rspipe.pipeline.polygonfile import FIELDS, GEOMETRY
 from rspipe.pipeline.rings import Rings, find_rings, ring_nodes
 from rspipe.pipeline.task import Receipt
 
@@ -32,7 +33,6 @@ CLASSES = "classes"
 CONFIDENCE = "confidence"
 SIEVED = "sieved.zarr"
 POLYGONS = "polygons.parquet"
-GEOMETRY = "geometry"
 DEFAULT_MINIMUM_PX = 8.5
 """Nine pixels stay and eight go; half a pixel keeps the projection's scale from deciding."""
 CONFIDENCE_SCALE = 254.0
@@ -40,21 +40,8 @@ _LOW_SHARE = 0.1
 _BATCH_POINTS = 1_000_000
 _REPEATED = ["class_name", "scene_id", "model_id"]
 
-SCHEMA = pa.schema(
-    [
-        ("class_id", pa.int32()),
-        ("class_name", pa.string()),
-        ("area_m2", pa.float64()),
-        ("perimeter_m", pa.float64()),
-        ("confidence_mean", pa.float64()),
-        ("confidence_p10", pa.float64()),
-        ("scene_id", pa.string()),
-        ("acquired_at", pa.timestamp("ms", tz="UTC")),
-        ("model_id", pa.string()),
-        (GEOMETRY, pa.binary()),
-    ]
-)
-"""One row is one polygon; who publishes adds the run."""
+SCHEMA = FIELDS.append(pa.field(GEOMETRY, pa.binary()))
+"""One row is one polygon; the layer adds the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
