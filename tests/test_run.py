@@ -13,6 +13,7 @@ import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import rasterio.features
 from geotiffs import NORTH_UP_30M, UTM_18N
 from tinyrun import CARD, Place, Ran, TinyScene, lay_place, mtimes, tree
 

@@ -1,0 +1,64 @@
+"""Real scenes through the shipped model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import rasterio.features
+from test_cli import WORKFLOW, rspipe
+
+pytestmark = pytest.mark.slow
+
+
+def run_on(scenes: Path, out: Path) -> tuple[int, str]:
+    done = rspipe("run", WORKFLOW, "--scenes", scenes, "--output", out, "--workers", "1", cwd=out.parent)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+def refusal(scenes: Path, out: Path) -> str:
+    """Run a scene that the model cannot take; return the reason, and check that nothing of it is published."""
+    code, stderr = run_on(scenes, out)
+    assert code == 3, stderr
+    (scene,) = json.loads((out / "manifest.json").read_text())["scenes"]
+    assert scene["reason"] in stderr
+    assert not (out / "scenes").exists()
+    return str(scene["reason"])
+
+
+def test_new_york_is_published_and_nothing_lies_outside_the_swath(real_data: Path, tmp_path: Path) -> None:
+    code, stderr = run_on(real_data / "l8-newyork", tmp_path / "out")
+    assert code == 0, stderr
+    (source,) = (real_data / "l8-newyork").glob("*_B2.tif")
+    with rasterio.open(source) as band:
+        outside, grid = band.read(1) == 0, band.transform
+    layer = pyogrio.read_dataframe(tmp_path / "out" / "cloud_thickness.gpkg", layer="cloud_thickness")
+    assert set(layer.class_name) <= {"thin cloud", "thick cloud", "cloud shadow"}
+    assert len(layer) > 10
+    drawn = rasterio.features.rasterize(layer.geometry, out_shape=outside.shape, transform=grid)
+    assert outside.any()
+    assert not (drawn.astype(bool) & outside).any()
+    (raster,) = (tmp_path / "out" / "scenes").glob("*/classes.tif")
+    with rasterio.open(raster) as classes:
+        assert np.all(classes.read(1)[outside] == 255)
+
+
+def test_paraguay_is_refused_for_want_of_the_sun(real_data: Path, tmp_path: Path) -> None:
+    reason = refusal(real_data / "l8-paraguay", tmp_path / "out")
+    for word in ("landsat8 digital numbers", "no sun elevation", "sun_elevation_deg:"):
+        assert word in reason
+
+
+def test_four_bands_of_sentinel_2_are_refused_with_both_sides_named(real_data: Path, tmp_path: Path) -> None:
+    reason = refusal(real_data / "s2-cloud-chips" / "chip1", tmp_path / "out")
+    for word in ("lacks", "swir16", "nir", "cloud-thickness"):
+        assert word in reason
+
+
+def test_a_picture_of_three_bands_is_refused(real_data: Path, tmp_path: Path) -> None:
+    reason = refusal(real_data / "l7-bahamas" / "RGB.byte.tif", tmp_path / "out")
+    for word in ("RGB.byte.tif", "unknown sensor", "--sensor NAME"):
+        assert word in reason
