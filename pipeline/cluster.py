@@ -37,13 +37,15 @@ def cores() -> int:
 def worker_environment(threads: int) -> dict[str, str]:
     """Return the variables that must stand in a worker before torch, numpy or GDAL are loaded.
 
-    What the user has set for GDAL stays, except the settings that keep hostile files out.
+    They replace what the user has set: they decide which bytes come out, and keep hostile files out. Only the size of
+    GDAL's cache is the user's.
     """
     count = str(threads)
     variables = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"), count
     )
-    return variables | dict(GDAL_SETTINGS)
+    cache = os.environ.get("GDAL_CACHEMAX", GDAL_SETTINGS["GDAL_CACHEMAX"])
+    return variables | dict(GDAL_SETTINGS) | {"GDAL_CACHEMAX": cache}
 
 
 def _settings(spec: ClusterSpec) -> Mapping[str, object]:
@@ -78,7 +80,9 @@ def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
                 threads_per_worker=1,
                 processes=spec.processes,
                 memory_limit=spec.memory_bytes or 0,
-                dashboard_address=None,
+                # Without a dashboard there is still a status server: on the loopback, at a port that is free.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 protocol="tcp",
                 host="127.0.0.1",
                 silence_logs="ERROR",
