@@ -85,7 +85,7 @@ def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
                 scheduler_kwargs={"dashboard": False},
                 protocol="tcp",
                 host="127.0.0.1",
-                silence_logs="ERROR",
+                silence_logs="CRITICAL",
             )
         except (OSError, TimeoutError, RuntimeError) as error:
             raise EnvironmentFailedError(f"{spec.workers} local workers did not start: {error}") from error

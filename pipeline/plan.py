@@ -96,7 +96,6 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     """
     model = load_model(config)
     fingerprint = _fingerprint(config)
-    _check_windows(config, model.card)
     _check_output_crs(config)
     classes = _polygon_classes(config, model.card)
     planned: list[PlannedScene] = []
@@ -166,27 +165,13 @@ def _plan_scene(config: WorkflowConfig, card: ModelCard, listing: SceneListing) 
         found = match(card, listing, config.grid.resolution_m)
     except SceneFailedError as error:
         return RefusedScene(id=listing.id, slug=listing.slug, reason=str(error))
-    window_px, overlap_px = _window_and_overlap_px(config, card)
     windows = WindowGrid(
-        height_px=found.grid.height_px, width_px=found.grid.width_px, window_px=window_px, overlap_px=overlap_px
+        height_px=found.grid.height_px,
+        width_px=found.grid.width_px,
+        window_px=config.infer.window_px or card.window_px,
+        overlap_px=card.overlap_px if config.infer.overlap_px is None else config.infer.overlap_px,
     )
     return PlannedScene(scene=listing, match=found, windows=windows)
-
-
-def _window_and_overlap_px(config: WorkflowConfig, card: ModelCard) -> tuple[int, int]:
-    overlap_px = config.infer.overlap_px
-    return config.infer.window_px or card.window_px, card.overlap_px if overlap_px is None else overlap_px
-
-
-def _check_windows(config: WorkflowConfig, card: ModelCard) -> None:
-    """The workflow may give one of the two numbers and leave the other to the card."""
-    window_px, overlap_px = _window_and_overlap_px(config, card)
-    if overlap_px > window_px // 2:
-        raise ConfigError(
-            f"infer.overlap_px: windows of {window_px} px overlap by {overlap_px} px (model {card.model_id!r} says "
-            f"{card.window_px} and {card.overlap_px}), but at most half a window may be shared; set both "
-            "infer.window_px and infer.overlap_px"
-        )
 
 
 def _check_output_crs(config: WorkflowConfig) -> None:
