@@ -248,7 +248,9 @@ def test_a_scene_of_nodata_only_gives_an_empty_layer(tmp_path: Path) -> None:
         assert (raster.read(1) == 255).all()
 
 
-@pytest.mark.parametrize(("height_px", "width_px"), [(1, 1), (1, 90), (65, 1)])
+@pytest.mark.parametrize(
+    ("height_px", "width_px"), [(1, 1), *(pytest.param(*sides, marks=pytest.mark.slow) for sides in ((1, 90), (65, 1)))]
+)
 def test_the_smallest_scenes_run(tmp_path: Path, height_px: int, width_px: int) -> None:
     place = lay_place(tmp_path, TinyScene(height_px=height_px, width_px=width_px))
     assert place.run("vectorize.minimum_area_m2=0").code == 0

@@ -204,6 +204,7 @@ def test_a_new_scene_leaves_the_first_one_alone(again: Place) -> None:
     assert set(layer.run_id) == {manifest(again)["run_id"]}
 
 
+@pytest.mark.slow
 def test_a_scene_that_is_gone_is_not_published_any_more(again: Place) -> None:
     TinyScene(id="tiny-b", seed=3).write(again.root / "scenes" / "tiny-b")
     again.run()
@@ -215,6 +216,7 @@ def test_a_scene_that_is_gone_is_not_published_any_more(again: Place) -> None:
     assert set(pyogrio.read_dataframe(again.out / "tiny.gpkg", layer="tiny").scene_id) == {"tiny-b"}
 
 
+@pytest.mark.slow
 def test_a_changed_band_is_noticed(again: Place) -> None:
     before = manifest(again)
     replace(SCENE, seed=5).write(again.root / "scenes" / SCENE.id)
@@ -232,7 +234,7 @@ def test_other_weights_are_another_run(again: Place) -> None:
     assert manifest(again)["run_id"] != before["run_id"]
 
 
-@pytest.mark.parametrize("band_rows", [1, 3])
+@pytest.mark.parametrize("band_rows", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_rows_per_task_change_no_byte_of_the_whole_tree(finished: Place, tmp_path: Path, band_rows: int) -> None:
     ran = finished.run(f"infer.band_rows={band_rows}", out=tmp_path / "out")
     windows_down = -(-(SCENE.height_px - CARD.overlap_px) // (CARD.window_px - CARD.overlap_px))
@@ -246,7 +248,7 @@ def test_another_folder_gets_the_same_bytes(finished: Place, tmp_path: Path) -> 
     assert tree(tmp_path / "elsewhere") == tree(finished.out)
 
 
-@pytest.mark.parametrize("fill", [0.0, float("nan"), 1e20])
+@pytest.mark.parametrize("fill", [1e20, *(pytest.param(fill, marks=pytest.mark.slow) for fill in (0.0, float("nan")))])
 def test_what_lies_under_nodata_changes_no_byte(finished: Place, tmp_path: Path, fill: float) -> None:
     other = lay_place(tmp_path, replace(SCENE, fill=fill))
     assert other.run().code == 0
@@ -303,6 +305,7 @@ def test_a_failed_scene_is_tried_again_only_when_asked_or_mended(tmp_path: Path)
     assert set(tree(place.out)) >= {f"scenes/{SCENE.id}/classes.tif", "tiny.gpkg"}
 
 
+@pytest.mark.slow
 def test_polygons_of_chosen_classes_only(again: Place) -> None:
     ran = again.run("vectorize.classes=[thick cloud, clear]", "vectorize.minimum_area_m2=0")
     assert tasks(ran) == {"vectorize": 1, "publish": 1}
