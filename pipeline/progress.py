@@ -84,7 +84,7 @@ class Progress:
         if self._bars is not None and state.bar is not None:
             self._bars.stop_task(state.bar)
         elif self._verbosity >= 0:
-            self._line(f"{stage}: {state.done} of {_tasks(state.total)} done in {elapsed_s} s")
+            self._line(f"{stage}: {state.done} of {_tasks(state.total)} done after {elapsed_s} s")
 
     def detail(self, message: str) -> None:
         """Tell what only a curious reader wants to know."""

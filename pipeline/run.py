@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rspipe.catalogs.files import RefusedScene
@@ -96,11 +96,11 @@ class _Run:
         todo = [graph for graph in self._graphs if graph.planned.scene.slug not in settled]
         if self._earlier is not None and self._is_current(self._earlier, todo):
             self._progress.note(f"nothing to do: {self._plan.layout.root} holds this run already ({self._run_id[:12]})")
-            self._warn_of_failures(self._earlier)
+            self._warn_of_failures(self._earlier, told=())
             return self._exit_code(self._earlier)
         tally = self._work(todo)
         published = publish_run(self._request(settled, tally))
-        self._report(published)
+        self._report(published, tally)
         return self._exit_code(published)
 
     def _settled(self) -> dict[str, PublishedScene]:
@@ -139,9 +139,9 @@ class _Run:
         return tally
 
     def _execute(self, plan: Agenda, tally: _Tally) -> None:
-        with _bars(self._progress, plan.pending) as bars, open_cluster(self._cluster) as client:
+        with _bars(self._progress, plan.pending) as advance, open_cluster(self._cluster) as client:
             for task, outcome in execute(client, self._plan.layout.root, plan):
-                bars.advance(task.stage)
+                advance(task.stage)
                 if not isinstance(outcome, Failed):
                     tally.add(task, outcome.counts)
                 elif outcome.exit_code in _FATAL:
@@ -176,13 +176,13 @@ class _Run:
             self._progress.warn(f"{error}")
             return None
 
-    def _warn_of_failures(self, published: Manifest) -> None:
+    def _warn_of_failures(self, published: Manifest, told: Collection[str]) -> None:
         for scene in published.scenes:
-            if scene.status == "failed":
+            if scene.status == "failed" and scene.slug not in told:
                 self._progress.warn(f"scene {scene.id!r} failed: {scene.reason}")
 
-    def _report(self, published: Manifest) -> None:
-        self._warn_of_failures(published)
+    def _report(self, published: Manifest, tally: _Tally) -> None:
+        self._warn_of_failures(published, tally.failures)
         done = sum(scene.status == "published" for scene in published.scenes)
         layer = self._plan.layout.geopackage(self._plan.config.name)
         self._progress.note(f"{done} of {len(published.scenes)} scenes published: {layer}")
@@ -203,16 +203,24 @@ def _local(config: WorkflowConfig) -> ClusterSpec:
 
 
 @contextlib.contextmanager
-def _bars(progress: Progress, pending: Sequence[Task]) -> Iterator[Progress]:
-    """Show one bar per stage while the tasks run."""
-    totals: Counter[Stage] = Counter(task.stage for task in pending)
-    stages = [stage for stage in STAGES if totals[stage]]
-    for stage in stages:
-        progress.start(stage, totals[stage])
+def _bars(progress: Progress, pending: Sequence[Task]) -> Iterator[Callable[[Stage], None]]:
+    """Show one bar per stage while the tasks run; what is yielded takes the stage of each task that is over."""
+    waiting: Counter[Stage] = Counter(task.stage for task in pending)
+    open_stages = [stage for stage in STAGES if waiting[stage]]
+    for stage in open_stages:
+        progress.start(stage, waiting[stage])
+
+    def advance(stage: Stage) -> None:
+        progress.advance(stage)
+        waiting[stage] -= 1
+        if not waiting[stage]:
+            open_stages.remove(stage)
+            progress.finish(stage)
+
     try:
-        yield progress
+        yield advance
     finally:
-        for stage in stages:
+        for stage in open_stages:
             progress.finish(stage)
 
 

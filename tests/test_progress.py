@@ -36,7 +36,7 @@ def test_lines_without_a_terminal(verbosity: int, expected: list[str]) -> None:
     stream = io.StringIO()
     with Progress(stream, verbosity) as progress:
         tell(progress)
-    assert [line.partition(" done in")[0] for line in stream.getvalue().splitlines()] == expected
+    assert [line.partition(" done after")[0] for line in stream.getvalue().splitlines()] == expected
 
 
 def test_bars_on_a_terminal() -> None:
