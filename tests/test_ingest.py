@@ -4,6 +4,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def _write(path: Path, numbers: NDArray[np.generic], grid: Grid, *, block: int |
     return RasterBand(path=path, index=1, block_height_px=height, block_width_px=width)
 
 
-def _band(name: str, origin: RasterBand, grid: Grid, **changes: object) -> Band:
+def _band(name: str, origin: RasterBand, grid: Grid, **changes: Any) -> Band:  # noqa: ANN401 - any field of a band
     band = Band(
         name=name, origin=origin, dtype="uint16", unit=Unit.DN, conversion=Linear(scale=1e-4, offset=0.0), fills=(0.0,),
         grid=grid,
@@ -75,6 +76,10 @@ def _ingest(
     return counts
 
 
+def _stored(path: Path, name: str) -> NDArray[Any]:
+    return np.asarray(store.open_array(path, name)[:])
+
+
 def _numbers(height: int, width: int) -> NDArray[np.uint16]:
     return np.random.default_rng(3).integers(0, 9000, (height, width), dtype=np.uint16)
 
@@ -84,8 +89,8 @@ def test_an_aligned_band_keeps_its_numbers_and_its_validity(tmp_path: Path, bloc
     grid, numbers = _grid(1300, 700), _numbers(1300, 700)
     bands = (_band("blue", _write(tmp_path / "b.tif", numbers, grid, block=block), grid),)
     counts = _ingest(tmp_path / "bands.zarr", bands, grid)
-    assert np.array_equal(store.open_array(tmp_path / "bands.zarr", "blue")[:], numbers)
-    assert np.array_equal(store.open_array(tmp_path / "bands.zarr", store.VALIDITY)[:], (numbers != 0).astype(np.uint8))
+    assert np.array_equal(_stored(tmp_path / "bands.zarr", "blue"), numbers)
+    assert np.array_equal(_stored(tmp_path / "bands.zarr", store.VALIDITY), (numbers != 0).astype(np.uint8))
     assert sum(count["valid_blue_px"] for count in counts) == int((numbers != 0).sum())
 
 
@@ -107,8 +112,8 @@ def test_temperatures_become_hundredths_of_a_kelvin(tmp_path: Path) -> None:
         "lwir11", origin, grid, dtype="float32", unit=Unit.CELSIUS, conversion=Linear(scale=1, offset=273.15), fills=()
     )
     _ingest(tmp_path / "z", (band,), grid)
-    assert store.open_array(tmp_path / "z", "lwir11")[:].tolist() == [[23315, 27315, 0], [29865, 0, 33315]]
-    assert store.open_array(tmp_path / "z", store.VALIDITY)[:].tolist() == [[1, 1, 0], [1, 0, 1]]
+    assert _stored(tmp_path / "z", "lwir11").tolist() == [[23315, 27315, 0], [29865, 0, 33315]]
+    assert _stored(tmp_path / "z", store.VALIDITY).tolist() == [[1, 1, 0], [1, 0, 1]]
 
 
 def test_thermal_digital_numbers_follow_planck() -> None:
@@ -132,9 +137,9 @@ def test_a_coarser_band_is_interpolated_onto_the_fine_grid_as_gdal_does_at_once(
         numbers.astype(np.float32), expected, src_transform=coarse.transform, dst_transform=fine.transform, src_crs=WKT,
         dst_crs=WKT, resampling=Resampling.bilinear,
     )  # fmt: skip
-    found = store.open_array(tmp_path / "z", "swir16")[:]
+    found = _stored(tmp_path / "z", "swir16")
     assert np.abs(found.astype(float) - expected).max() <= 0.5 + 1e-3
-    assert (store.open_array(tmp_path / "z", store.VALIDITY)[:] >> 1).all()
+    assert (_stored(tmp_path / "z", store.VALIDITY) >> 1).all()
 
 
 def test_resampling_to_a_coarser_grid_averages_only_valid_pixels(tmp_path: Path) -> None:
@@ -145,8 +150,8 @@ def test_resampling_to_a_coarser_grid_averages_only_valid_pixels(tmp_path: Path)
     numbers[3:, 3:] = 0
     target = warp.resampled(fine, 30.0)
     _ingest(tmp_path / "z", (_band("blue", _write(tmp_path / "b.tif", numbers, fine), fine),), target)
-    assert store.open_array(tmp_path / "z", "blue")[:].tolist() == [[150, 100], [100, 0]]
-    assert store.open_array(tmp_path / "z", store.VALIDITY)[:].tolist() == [[1, 1], [1, 0]]
+    assert _stored(tmp_path / "z", "blue").tolist() == [[150, 100], [100, 0]]
+    assert _stored(tmp_path / "z", store.VALIDITY).tolist() == [[1, 1], [1, 0]]
 
 
 @pytest.mark.parametrize("pixel_m", [30.0, 7.0])
@@ -199,7 +204,7 @@ def test_what_lies_under_nodata_is_gone_after_ingest(tmp_path_factory: pytest.Te
     numbers[5:9, 5:9] = under
     band = _band("blue", _write(folder / "b.tif", numbers, grid), grid, fills=(float(under),))
     _ingest(folder / "z", (band,), grid)
-    found = store.open_array(folder / "z", "blue")[:]
+    found = _stored(folder / "z", "blue")
     assert (found[5:9, 5:9] == 0).all()
     assert int((found == 77).sum()) == 900 - 16
 
