@@ -60,7 +60,7 @@ class SceneOutcome:
     """Slug."""
     scene_id: str
     key: str
-    """Of the publishing task: equal keys, equal bytes. Empty if the scene was refused before it had one."""
+    """See `SceneGraph.key`: equal keys, equal bytes. Empty if the scene was refused before it had one."""
     acquired_at: datetime | None
     reason: str
     """Why it failed; empty means that `publish_scene` has published it."""

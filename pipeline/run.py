@@ -1,6 +1,7 @@
 """The run: the only room that knows the order of the stages, from a plan to published files."""
 
 import contextlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -98,6 +99,7 @@ class _Run:
             self._progress.note(f"nothing to do: {self._plan.layout.root} holds this run already ({self._run_id[:12]})")
             self._warn_of_failures(self._earlier, told=())
             return self._exit_code(self._earlier)
+        atomic.write_text(self._plan.layout.config, json.dumps(self._plan.config.resolved(), indent=1) + "\n")
         tally = self._work(todo)
         published = publish_run(self._request(settled, tally))
         self._report(published, tally)

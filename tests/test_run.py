@@ -17,6 +17,8 @@ import rasterio.features
 from geotiffs import NORTH_UP_30M, UTM_18N
 from tinyrun import CARD, Place, Ran, TinyScene, lay_place, mtimes, tree
 
+from rspipe.pipeline.config import WorkflowConfig
+
 SCENE = TinyScene()
 FIELDS = [
     "class_id", "class_name", "area_m2", "perimeter_m", "confidence_mean", "confidence_p10", "scene_id",
@@ -48,6 +50,14 @@ def tasks(ran: Ran) -> dict[str, int]:
 def manifest(place: Place, out: Path | None = None) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(((out or place.out) / "manifest.json").read_text())
     return content
+
+
+def test_the_resolved_configuration_is_saved_and_loads_again(finished: Place) -> None:
+    saved = json.loads((finished.out / ".rspipe" / "workflow.json").read_text())
+    assert saved["compute"]["threads"] == 1
+    again = WorkflowConfig.model_validate_json(json.dumps(saved))
+    assert again.resolved() == saved
+    assert manifest(finished)["config"] == again.identity()
 
 
 def test_the_layer_holds_the_polygons_of_the_class_raster(finished: Place) -> None:
