@@ -63,6 +63,21 @@ def _settings(spec: ClusterSpec) -> Mapping[str, object]:
 
 
 @contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process for a while: workers inherit them, or share them where there are no processes."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
     """Start workers, yield their client, and end them whatever happens.
 
@@ -72,8 +87,7 @@ def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
     import dask  # noqa: PLC0415 - `rspipe --help` must not pay for it
     from distributed import Client, LocalCluster  # noqa: PLC0415 - as above
 
-    os.environ.update(worker_environment(spec.threads))
-    with dask.config.set(_settings(spec)):
+    with _environment(worker_environment(spec.threads)), dask.config.set(_settings(spec)):
         try:
             cluster = LocalCluster(  # type: ignore[no-untyped-call] # distributed is not annotated here
                 n_workers=spec.workers,

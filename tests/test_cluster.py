@@ -37,6 +37,15 @@ def test_two_clusters_stand_side_by_side_without_a_warning(recwarn: pytest.Warni
     assert not [warning for warning in recwarn if "already in use" in str(warning.message)]
 
 
+def test_the_environment_is_left_as_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("GDAL_PAM_ENABLED", raising=False)
+    with open_cluster(ClusterSpec(workers=1, threads=1, memory_bytes=None, processes=False)):
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "GDAL_PAM_ENABLED" not in os.environ
+
+
 def test_only_the_size_of_gdals_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_CACHEMAX", "17")
     monkeypatch.setenv("GDAL_SKIP", "")
