@@ -9,10 +9,6 @@ import pytest
 from rspipe.pipeline.cluster import ClusterSpec, open_cluster, worker_environment
 
 
-def _environment() -> dict[str, str]:
-    return dict(os.environ)
-
-
 @pytest.mark.slow
 def test_workers_listen_on_the_loopback_only_and_have_their_environment() -> None:
     with open_cluster(ClusterSpec(workers=2, threads=1, memory_bytes=None)) as client:
@@ -25,7 +21,7 @@ def test_workers_listen_on_the_loopback_only_and_have_their_environment() -> Non
         ]
         assert len(listening) >= 3
         assert set(listening) == {"127.0.0.1"}
-        for found in client.run(_environment).values():
+        for found in client.run(lambda: dict(os.environ)).values():
             expected = worker_environment(1)
             assert {name: found.get(name) for name in expected} == expected
 
