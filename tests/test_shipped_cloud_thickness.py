@@ -1,5 +1,6 @@
 """The shipped cloud weights: what their card promises, on scenes they were not trained on."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from rspipe.models.predictor import Predictor
 from rspipe.models.registry import resolve
 
 UNSEEN_SEED = 2_000_003
+SKIES = 40
+"""Fewer swing by 0.15 from sample to sample where both optional bands are missing."""
 LOSSES = (("cirrus",), ("lwir11",), ("cirrus", "lwir11"))
 
 
@@ -27,6 +30,7 @@ def classes(predictor: Predictor, bands: torch.Tensor) -> np.ndarray:
     return predictor.probabilities(bands.nan_to_num(0.0)[None], ~bands.isnan()[None]).argmax(dim=1)[0].numpy()
 
 
+@lru_cache(maxsize=2 * SKIES)
 def simulated(index: int, pixel_m: float) -> tuple[torch.Tensor, np.ndarray]:
     bands, labels = training_patch(UNSEEN_SEED, index, 128, pixel_m)
     return torch.from_numpy(bands), labels
@@ -44,8 +48,9 @@ def test_the_card_promises_what_was_asked_for(predictor: Predictor) -> None:
 @pytest.mark.parametrize("missing", [(), *(pytest.param(some, marks=pytest.mark.slow) for some in LOSSES)])
 def test_unseen_simulated_skies_are_told_apart(predictor: Predictor, pixel_m: float, missing: tuple[str, ...]) -> None:
     pooled = Confusion.empty(4)
-    for index in range(8):
-        bands, labels = simulated(index, pixel_m)
+    for index in range(SKIES):
+        sky, labels = simulated(index, pixel_m)
+        bands = sky.clone()
         for name in missing:
             bands[CHANNELS.index(name)] = torch.nan
         pooled += Confusion.of(labels, classes(predictor, bands), 4)
@@ -57,7 +62,8 @@ def test_unseen_simulated_skies_are_told_apart(predictor: Predictor, pixel_m: fl
 def test_the_edge_of_a_missing_band_is_no_edge_of_classes(predictor: Predictor) -> None:
     changed, pixels = 0, 0
     for index in range(8):
-        bands, _ = simulated(index, 120.0)
+        sky, _ = simulated(index, 120.0)
+        bands = sky.clone()
         whole = classes(predictor, bands)
         bands[CHANNELS.index("lwir11"), :, 64:] = torch.nan
         changed += int((classes(predictor, bands) != whole).sum())
