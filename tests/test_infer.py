@@ -10,7 +10,7 @@ import pytest
 import rioxarray  # noqa: F401 - registers the accessor
 import torch
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inferscene import Constant, Moody, Stored, card_of, jobs, keep, random_scene, run
 from numpy.typing import NDArray
@@ -101,6 +101,33 @@ def test_any_size_comes_out_as_the_oracle_says(
     assert not ((found.classes != want.classes(scene.valid)) & (want.margin() > 1e-6)).any()
     assert ((found.classes == 255) == ~scene.valid).all()
     assert ((found.confidence == 255) == ~scene.valid).all()
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Heights and widths 1 .. 3 S, every legal overlap of these windows, k = 1 .. 5."""
+    window, overlap = draw(st.sampled_from(SIDES))
+    size = draw(st.integers(1, 3 * window)), draw(st.integers(1, 3 * window))
+    return size, (window, overlap), draw(st.integers(1, 5))
+
+
+@pytest.mark.slow
+@given(cut=cuts())
+@settings(fixtures_are_reused, max_examples=60)
+def test_any_cut_blends_to_the_oracle_and_decides_each_pixel_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    blended: list[tuple[slice, int, NDArray[np.float32]]],
+    cut: tuple[tuple[int, int], tuple[int, int], int],
+) -> None:
+    (height, width), sides, band_rows = cut
+    folder = tmp_path_factory.mktemp("cut")
+    scene, model = random_scene(folder, height, width), Moody()
+    assume(scene.valid.any())
+    blended.clear()
+    run(scene, folder / "out", model, scene.windows(*sides), band_rows)
+    want = expected(scene, model, sides)
+    assert np.abs(plane(blended, scene) - want.probabilities)[:, scene.valid].max(initial=0) <= 1e-6
+    assert want.weights[scene.valid] == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("sides", [(64, 32), (96, 32), (64, 0)])
