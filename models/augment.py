@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand
-from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.data import Patch
+from rspipe.models.labels import IGNORE_ID
 from rspipe.models.specs import StrictModel
 
 CENTRE_UM: MappingProxyType[str, float] = MappingProxyType(

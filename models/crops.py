@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
+from rspipe.models.labels import IGNORE_ID
 from rspipe.models.specs import StrictModel
 
 

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from torch import Tensor
 
-from rspipe.catalogs.legends import NODATA_ID
 from rspipe.models.card import CardBand
 from rspipe.models.errors import DataError
-
-IGNORE_ID = NODATA_ID
-"""The label of a pixel that is neither learned from nor scored."""
+from rspipe.models.labels import IGNORE_ID
 
 _SUFFIXES = (".tif", ".tiff", ".png", ".vrt")
 

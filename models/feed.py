@@ -13,8 +13,9 @@ from torch import Tensor
 from rspipe.models.augment import AugmentSpec, augmented
 from rspipe.models.card import CardBand
 from rspipe.models.crops import CropSpec, Cutter
-from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
+from rspipe.models.labels import IGNORE_ID
 from rspipe.models.normalise import Normaliser
 from rspipe.models.specs import StrictModel
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.data import Patch
 from rspipe.models.feed import collated
+from rspipe.models.labels import IGNORE_ID
 from rspipe.models.metrics import Confusion
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import reflected

@@ -9,7 +9,7 @@ from labelled import BANDS, random_patch
 from scipy.ndimage import gaussian_filter
 
 from rspipe.models.augment import AugmentSpec, augmented, behind_line, blurred, relit, with_sand
-from rspipe.models.data import IGNORE_ID
+from rspipe.models.labels import IGNORE_ID
 
 STILL = AugmentSpec(gain=0, band_gain=0, haze=0, warming_k=0, blur_px=0, noise=0, band_loss=0, hole=0)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from labelled import CLASSES, random_patch
 
 from rspipe.models.crops import CropSpec, Cutter, Size, shrunk, turned
-from rspipe.models.data import IGNORE_ID, Patch
+from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
+from rspipe.models.labels import IGNORE_ID
 
 
 def numbered(height: int, width: int) -> Patch:
