@@ -1,15 +1,18 @@
 """The training loss of a model: named terms and their weighted sum."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from rspipe.models.align import resized
 from rspipe.models.dice import dice_loss
 from rspipe.models.outputs import SegOutput
 from rspipe.models.scatter import scatter_ratio
-from rspipe.models.smooth_ce import Mean, smooth_cross_entropy
+from rspipe.models.smooth_ce import Mean, SmoothCE
 from rspipe.models.specs import StrictModel
 
 
@@ -19,10 +22,27 @@ class CriterionSpec(StrictModel):
     smoothing: float = Field(default=0.05, ge=0.0, lt=1.0)
     mean: Mean = "valid"
     dice: float = Field(default=1.0, ge=0.0)
-    static: float = Field(default=0.4, ge=0.0)
+    aux: float = Field(default=0.4, ge=0.0)
+    """Of the cross-entropy of every auxiliary branch."""
+    aux_dice: float = Field(default=0.0, ge=0.0)
+    """Of its Dice loss, which the text of D2LS has and the released code has not."""
+    heat: float = Field(default=0.1, ge=0.0)
+    """Of cross-entropy and Dice of every heatmap, resized to the labels."""
     scatter: float = Field(default=1.0, ge=0.0)
+    """Of the scatter ratio of every table."""
+    scatter_floor: float = Field(default=0.0, ge=0.0)
+    """The smallest distance between classes that the ratio divides by."""
     class_weights: tuple[float, ...] | None = None
-    """How much a pixel of each class counts in the cross-entropies. None: all alike, as in the paper."""
+    """How much a pixel of each class counts in the cross-entropies. None: all alike, as in the papers."""
+
+
+PUBLISHED: MappingProxyType[str, CriterionSpec] = MappingProxyType(
+    {
+        "d2ls": CriterionSpec(),
+        "bicor": CriterionSpec(scatter=0.1, scatter_floor=1e-4),
+    }
+)
+"""Name of an architecture -> the weights of its released code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +56,35 @@ class Loss:
 
 
 class Criterion:
-    """CE + Dice of the logits, CE of every auxiliary branch, scatter ratio of every table. Always in float32."""
+    """The weighted sum of one term per thing that a model returns. Always in float32."""
 
-    def __init__(self, spec: CriterionSpec) -> None:
+    def __init__(self, spec: CriterionSpec, groups: Sequence[tuple[int, ...]] = ()) -> None:
         self.spec = spec
+        self.groups = tuple(groups)
+        self._ce = SmoothCE(spec.smoothing, spec.mean, spec.class_weights, self.groups)
 
     def __call__(self, output: SegOutput, labels: Tensor) -> Loss:
         """Return the loss of one batch.
 
         Args:
             output: what the model returned in training mode.
-            labels: (B, H, W) int64 class ids, 255 is ignored.
+            labels: (B, H, W) int64 class ids, and N, N + 1, ... for the groups; 255 is ignored.
         """
         spec = self.spec
-        weighted = {"ce": (1.0, self._ce(output.logits, labels)), "dice": (spec.dice, dice_loss(output.logits, labels))}
+        ce, dice = self._ce, self._dice
+        weighted = {"ce": (1.0, ce(output.logits, labels)), "dice": (spec.dice, dice(output.logits, labels))}
         for name, logits in output.aux.items():
-            weighted[f"{name}_ce"] = (spec.static, self._ce(logits, labels))
+            weighted[f"{name}_ce"] = (spec.aux, ce(logits, labels))
+            if spec.aux_dice:
+                weighted[f"{name}_dice"] = (spec.aux_dice, dice(logits, labels))
+        for index, heat in enumerate(output.heatmaps):
+            logits = resized(heat.float(), labels.shape[-2:])
+            weighted[f"heat{index or ''}_ce"] = (spec.heat, ce(logits, labels))
+            weighted[f"heat{index or ''}_dice"] = (spec.heat, dice(logits, labels))
         for index, table in enumerate(output.tables):
-            weighted[f"scatter{index or ''}"] = (spec.scatter, scatter_ratio(table))
+            weighted[f"scatter{index or ''}"] = (spec.scatter, scatter_ratio(table, spec.scatter_floor))
         total = torch.stack([weight * term for weight, term in weighted.values()]).sum()
         return Loss(total, {name: term.detach() for name, (_, term) in weighted.items()})
 
-    def _ce(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = None if self.spec.class_weights is None else logits.new_tensor(self.spec.class_weights)
-        return smooth_cross_entropy(logits, labels, self.spec.smoothing, self.spec.mean, weights)
+    def _dice(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return dice_loss(logits, labels, self.groups)

@@ -12,7 +12,7 @@ from rspipe.models.criterion import Criterion, CriterionSpec
 from rspipe.models.dice import dice_loss
 from rspipe.models.outputs import SegOutput
 from rspipe.models.scatter import scatter_ratio
-from rspipe.models.smooth_ce import Mean, smooth_cross_entropy
+from rspipe.models.smooth_ce import Mean, SmoothCE
 
 
 def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -57,7 +57,7 @@ def naive_scatter(table: Tensor) -> float:
 @pytest.mark.parametrize(("mean", "counted"), [("valid", 34), ("all", 40)])
 def test_cross_entropy_equals_the_loop(mean: Mean, counted: int) -> None:
     logits, labels = batch()
-    found = smooth_cross_entropy(logits, labels, 0.05, mean).item()
+    found = SmoothCE(0.05, mean)(logits, labels).item()
     assert found == pytest.approx(naive_ce(logits, labels, 0.05, counted), rel=1e-5)
 
 
@@ -80,8 +80,8 @@ def test_what_is_predicted_under_ignore_is_irrelevant(seed: int) -> None:
     other = torch.where((labels == 255).unsqueeze(1), 50 * noise, logits)
     means: tuple[Mean, ...] = ("valid", "all")
     for mean in means:
-        one = smooth_cross_entropy(logits, labels, 0.05, mean)
-        two = smooth_cross_entropy(other, labels, 0.05, mean)
+        one = SmoothCE(0.05, mean)(logits, labels)
+        two = SmoothCE(0.05, mean)(other, labels)
         assert torch.equal(one, two)
     assert torch.equal(dice_loss(logits, labels), dice_loss(other, labels))
 
