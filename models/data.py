@@ -31,8 +31,18 @@ class Patch:
     """(H, W) uint8 class ids, `IGNORE_ID` where nothing is known."""
     pixel_m: float
     """Ground size of a pixel."""
+    scene: str = ""
+    """What it was cut from: patches of one scene are never in two folds. The patch's name unless given."""
+    weight: float = 1.0
+    """How often it is drawn, relative to other patches."""
+    display: bool = False
+    """A picture for the eye: gain and offset from its numbers to physical units are unknown."""
 
     def __post_init__(self) -> None:
+        if not self.scene:
+            object.__setattr__(self, "scene", self.name)
+        if self.weight <= 0:
+            raise DataError(f"patch {self.name!r}: weight {self.weight:g} found, more than 0 is needed")
         if self.bands.shape[1:] != self.labels.shape:
             raise DataError(
                 f"patch {self.name!r}: bands are {tuple(self.bands.shape[1:])}, labels {tuple(self.labels.shape)} px"
