@@ -52,22 +52,22 @@ class Confusion:
     @property
     def iou(self) -> Scores:
         """(N,) intersection over union of each class."""
-        return _ratio(self._hits, self._labelled + self._predicted - self._hits)
+        return ratio(self._hits, self._labelled + self._predicted - self._hits)
 
     @property
     def f1(self) -> Scores:
         """(N,) harmonic mean of precision and recall of each class."""
-        return _ratio(2 * self._hits, self._labelled + self._predicted)
+        return ratio(2 * self._hits, self._labelled + self._predicted)
 
     @property
     def precision(self) -> Scores:
         """(N,) share of the pixels given to a class that belong to it."""
-        return _ratio(self._hits, self._predicted)
+        return ratio(self._hits, self._predicted)
 
     @property
     def recall(self) -> Scores:
         """(N,) share of the pixels of a class that were given to it."""
-        return _ratio(self._hits, self._labelled)
+        return ratio(self._hits, self._labelled)
 
     @property
     def mean_iou(self) -> float:
@@ -101,6 +101,7 @@ class Confusion:
         return np.asarray(self.counts.sum(axis=0))
 
 
-def _ratio(part: Counts, whole: Counts) -> Scores:
+def ratio(part: Counts, whole: Counts) -> Scores:
+    """Divide counts; NaN where there is nothing to divide by."""
     scores: Scores = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return scores

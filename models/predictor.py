@@ -44,8 +44,8 @@ class Predictor:
         return cls(model, card, torch.device(device), precision)
 
     @torch.inference_mode()
-    def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
-        """Return calibrated class probabilities (B, N, H, W) float32 on the predictor's device.
+    def logits(self, numbers: Tensor, present: Tensor) -> Tensor:
+        """Return logits (B, N, H, W) float32 on the predictor's device, divided by the card's temperature.
 
         Args:
             numbers: (B, C, H, W) float32 in the physical units and band order of the card. What stands where `present`
@@ -61,7 +61,12 @@ class Predictor:
         with torch.autocast(self.device.type, dtype=self._dtype, enabled=reduced):
             output = self._model(reflected(batch.image), reflected(batch.valid))
         logits: Tensor = output.logits[..., :height, :width].float()
-        return (logits / self.card.temperature).softmax(dim=1)
+        return logits / self.card.temperature
+
+    @torch.inference_mode()
+    def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
+        """Return calibrated class probabilities (B, N, H, W) float32; see `logits`."""
+        return self.logits(numbers, present).softmax(dim=1)
 
 
 def reflected(x: Tensor) -> Tensor:
