@@ -1,13 +1,15 @@
 """Pixels of a band, wherever they come from."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rspipe.catalogs.bands import Unit
-from rspipe.catalogs.scene import Band, SimulatedBand
+from rspipe.catalogs.scene import Band, Conversion, Linear, Planck, SimulatedBand
 
 
 class BandReader(Protocol):
@@ -38,6 +40,26 @@ def open_band(band: Band) -> Iterator[BandReader]:
 
     with RasterReader(band) as reader:
         yield reader
+
+
+def is_number(numbers: NDArray[Any], fills: Sequence[float]) -> NDArray[np.bool_]:
+    """Tell where stored numbers are finite and none of the fills."""
+    valid = np.isfinite(numbers)
+    for fill in fills:
+        if not math.isnan(fill):
+            valid &= numbers != fill
+    return valid
+
+
+def physical(numbers: NDArray[Any], conversion: Conversion) -> NDArray[np.float64]:
+    """Convert source numbers to reflectance or kelvin, in double precision."""
+    values = numbers.astype(np.float64)
+    match conversion:
+        case Linear(scale=scale, offset=offset):
+            return values * scale + offset
+        case Planck(gain=gain, offset=offset, k1=k1, k2=k2):
+            radiance = np.maximum(values * gain + offset, np.finfo(np.float64).tiny)
+            return np.asarray(k2 / np.log(k1 / radiance + 1.0), dtype=np.float64)
 
 
 def plausible_range(unit: Unit) -> tuple[float, float]:

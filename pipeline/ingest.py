@@ -1,6 +1,5 @@
 """Ingest: source bands become one aligned grid of stored numbers in Zarr, with their validity beside them."""
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from numpy.typing import NDArray
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
 from rspipe.catalogs.errors import CatalogError
-from rspipe.catalogs.pixels import BandReader, open_band, plausible_range
+from rspipe.catalogs.pixels import BandReader, is_number, open_band, physical, plausible_range
 from rspipe.catalogs.scene import Band, Grid, Linear, Planck, RasterBand
+from rspipe.catalogs.warp import source_window, subgrid, warp
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ledger import Signature
 from rspipe.pipeline.rowblocks import CHUNK_PX, SHARD_PX, block_rows_px
 from rspipe.pipeline.task import Receipt
-from rspipe.pipeline.warp import source_window, subgrid, warp
 
 VERSION = 1
 KELVIN_STEP = 0.01
@@ -154,14 +153,14 @@ def _read_block(
     """Return the block's stored numbers and which of them are valid."""
     if band.grid == job.grid:
         source = _read(job, band, reader, block)
-        valid = _valid(source, band.fills)
+        valid = is_number(source, band.fills)
         return _store(source, valid, band), valid
     target = subgrid(job.grid, *block)
     window = source_window(band.grid, target)
     warped = np.full((target.height_px, target.width_px), np.nan, dtype=np.float32)
     if window is not None:
         source = _read(job, band, reader, window)
-        blanked = np.where(_valid(source, band.fills), source, np.float32(np.nan)).astype(np.float32)
+        blanked = np.where(is_number(source, band.fills), source, np.float32(np.nan)).astype(np.float32)
         warped = warp(blanked, subgrid(band.grid, *window), target)
     valid = np.isfinite(warped)
     return _store(warped, valid, band), valid
@@ -178,14 +177,6 @@ def _read(job: IngestJob, band: Band, reader: BandReader, block: tuple[slice, sl
         ) from error
 
 
-def _valid(numbers: NDArray[Any], fills: Sequence[float]) -> NDArray[np.bool_]:
-    valid = np.isfinite(numbers)
-    for fill in fills:
-        if not math.isnan(fill):
-            valid &= numbers != fill
-    return valid
-
-
 def _store(numbers: NDArray[Any], valid: NDArray[np.bool_], band: Band) -> NDArray[Any]:
     """Source numbers -> stored numbers; what is invalid becomes 0 before any arithmetic."""
     stored = stored_as(band)
@@ -196,17 +187,6 @@ def _store(numbers: NDArray[Any], valid: NDArray[np.bool_], band: Band) -> NDArr
     if np.dtype(stored.dtype).kind in "iu" and clean.dtype.kind == "f":
         clean = np.rint(clean)
     return clean.astype(stored.dtype)
-
-
-def physical(numbers: NDArray[Any], conversion: Linear | Planck) -> NDArray[np.float64]:
-    """Convert source numbers to reflectance or kelvin, in double precision."""
-    values = numbers.astype(np.float64)
-    match conversion:
-        case Linear(scale=scale, offset=offset):
-            return values * scale + offset
-        case Planck(gain=gain, offset=offset, k1=k1, k2=k2):
-            radiance = np.maximum(values * gain + offset, np.finfo(np.float64).tiny)
-            return np.asarray(k2 / np.log(k1 / radiance + 1.0), dtype=np.float64)
 
 
 def _check_plausible(job: IngestJob, band: Band, numbers: NDArray[Any], valid: NDArray[np.bool_]) -> None:

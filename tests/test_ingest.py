@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.warp import Resampling, reproject
 
+from rspipe.catalogs import warp
 from rspipe.catalogs.bands import Unit
+from rspipe.catalogs.pixels import physical
 from rspipe.catalogs.scene import Band, Grid, Linear, Planck, RasterBand
-from rspipe.pipeline import ingest, store, warp
+from rspipe.pipeline import ingest, store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ledger import Signature
 from rspipe.pipeline.rowblocks import SHARD_PX, block_rows_px, row_blocks
+from rspipe.pipeline.warp import resampled
 
 WKT = CRS.from_epsg(32618).to_wkt()
 
@@ -119,7 +122,7 @@ def test_temperatures_become_hundredths_of_a_kelvin(tmp_path: Path) -> None:
 def test_thermal_digital_numbers_follow_planck() -> None:
     """USGS handbook: L = 3.342e-4 * 25000 + 0.1 = 8.455; T = 1321.0789 / ln(774.8853 / 8.455 + 1) = 291.9 K."""
     planck = Planck(gain=3.342e-4, offset=0.1, k1=774.8853, k2=1321.0789)
-    kelvin = ingest.physical(np.array([25000]), planck)
+    kelvin = physical(np.array([25000]), planck)
     assert kelvin[0] == pytest.approx(1321.0789 / math.log(774.8853 / 8.455 + 1), rel=1e-12)
     assert 291 < kelvin[0] < 293
 
@@ -148,7 +151,7 @@ def test_resampling_to_a_coarser_grid_averages_only_valid_pixels(tmp_path: Path)
     numbers[0, 0] = 0
     numbers[0, 1] = 500
     numbers[3:, 3:] = 0
-    target = warp.resampled(fine, 30.0)
+    target = resampled(fine, 30.0)
     _ingest(tmp_path / "z", (_band("blue", _write(tmp_path / "b.tif", numbers, fine), fine),), target)
     assert _stored(tmp_path / "z", "blue").tolist() == [[150, 100], [100, 0]]
     assert _stored(tmp_path / "z", store.VALIDITY).tolist() == [[1, 1], [1, 0]]
