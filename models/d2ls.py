@@ -5,73 +5,69 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from rspipe.models.align import Fuse
+from rspipe.models.align import Deepest, Fuse
 from rspipe.models.decode import DotHead, ShuffleUpsampler
 from rspipe.models.dictionary import DictionaryGenerator, Modulator
-from rspipe.models.errors import InputError
-from rspipe.models.interact import AlternatingInteractor
+from rspipe.models.exchange import interactor_of
 from rspipe.models.outputs import SegOutput
-from rspipe.models.pyramid import Pyramid
+from rspipe.models.pyramid import COARSEST_STRIDE_PX, FINEST_STRIDE_PX, Pyramid
+from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import D2LSSpec
+from rspipe.models.stage import Stage
 from rspipe.models.validity import valid_cells
 
-DEEPEST_STRIDE_PX = 32
-FINEST_STRIDE_PX = 4
 
-
-class D2LS(nn.Module):
+class D2LS(Segmenter):
     """The dictionary model: class atoms rewritten for every image, refined against it, and compared with its pixels.
 
     In training the static table takes the same way as the dynamic one, as an auxiliary branch called `static`.
     """
 
+    spec: D2LSSpec
+
     def __init__(self, spec: D2LSSpec) -> None:
         super().__init__()
         self.spec = spec
         self.pyramid = Pyramid(spec.pyramid)
-        self.fuse = Fuse(self.pyramid.widths, spec.width)
+        widths, dynamic = self.pyramid.widths, spec.dictionary == "dynamic"
+        self.fuse = Fuse(widths, spec.width) if spec.aggregate else Deepest(widths[-1], spec.width)
         self.table = nn.Parameter(torch.randn(spec.classes, spec.width))
-        self.modulator = Modulator(spec, self.pyramid.widths[-1])
-        self.generator = DictionaryGenerator(spec)
-        self.interactor = AlternatingInteractor(spec)
+        self.modulator = Modulator(spec, widths[-1]) if dynamic else None
+        self.generator = DictionaryGenerator(spec) if dynamic else None
+        self.interactor = interactor_of(spec.exchange, spec.width, spec.stages) if spec.exchange else None
         self.upsample = ShuffleUpsampler(spec.width)
-        self.head = DotHead(spec.width)
+        self.head = DotHead.deep(spec.width)
 
-    def forward(self, image: Tensor, valid: Tensor | None = None) -> SegOutput:
-        """Segment a batch of images.
-
-        Args:
-            image: (B, bands, H, W) normalised numbers, 0 where invalid; H and W multiples of 32.
-            valid: (B, 1, H, W) bool, the pixels that the global pools and the dictionary may read; None is the
-                paper's function, and so is a mask without a hole, bit for bit.
-
-        Raises:
-            InputError: the image does not have the declared bands or a size that is a multiple of 32.
-        """
-        self._check(image)
+    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
+        """See `Segmenter`; the global pools and the dictionary read valid pixels only."""
         maps = self.pyramid(image)
         fine = None if valid is None else valid_cells(valid, FINEST_STRIDE_PX)
-        deep = None if valid is None else valid_cells(valid, DEEPEST_STRIDE_PX)
+        deep = None if valid is None else valid_cells(valid, COARSEST_STRIDE_PX)
         x = self.fuse(maps)
-        dynamic = self.generator(self.table, self.modulator(maps[-1], deep))
-        logits = self.decode(dynamic, x, fine)
-        if not self.training:
-            return SegOutput(logits)
         static = self.table.expand(image.shape[0], -1, -1)
-        aux = MappingProxyType({"static": self.decode(static, x, fine)})
-        return SegOutput(logits, aux=aux, tables=(dynamic,))
+        if self.modulator is None or self.generator is None:
+            return self._output(self.stages(static, x, fine), explain=explain)
+        dynamic = self.generator(self.table, self.modulator(maps[-1], deep))
+        output = self._output(self.stages(dynamic, x, fine), explain=explain)
+        if not self.training:
+            return output
+        aux = MappingProxyType({"static": self.decode(self.stages(static, x, fine)[-1])})
+        return SegOutput(output.logits, aux=aux, heatmaps=output.heatmaps, tables=(dynamic,))
 
-    def decode(self, table: Tensor, x: Tensor, valid: Tensor | None) -> Tensor:
-        """Return logits (B, N, H, W) of one table (B, N, D) against the fused map (B, D, H / 4, W / 4)."""
-        atoms, x = self.interactor(table, x, valid)
-        logits: Tensor = self.head(atoms, self.upsample(x))
+    def stages(self, table: Tensor, x: Tensor, valid: Tensor | None) -> list[Stage]:
+        """Refine a table (B, N, D) and the fused map (B, D, H / 4, W / 4) against one another."""
+        if self.interactor is None:
+            return [Stage(table, x)]
+        stages: list[Stage] = self.interactor(table, x, valid)
+        return stages
+
+    def decode(self, stage: Stage) -> Tensor:
+        """Return logits (B, N, H, W)."""
+        logits: Tensor = self.head(stage.atoms, self.upsample(stage.x))
         return logits
 
-    def _check(self, image: Tensor) -> None:
-        bands = self.spec.pyramid.in_bands
-        _, found, height, width = image.shape
-        if found != bands or height % DEEPEST_STRIDE_PX or width % DEEPEST_STRIDE_PX:
-            raise InputError(
-                f"the model takes {bands} bands and sides that are multiples of {DEEPEST_STRIDE_PX} px, "
-                f"found {found} bands of {height} x {width} px"
-            )
+    def _output(self, stages: list[Stage], *, explain: bool) -> SegOutput:
+        logits = self.decode(stages[-1])
+        if self.training:
+            return SegOutput(logits, heatmaps=tuple(stage.drawn for stage in stages if stage.drawn is not None))
+        return SegOutput(logits, heatmaps=tuple(stage.heat for stage in stages) if explain else ())

@@ -1,4 +1,4 @@
-"""How dictionary and image query one another: alternating cross-attention (D2LS)."""
+"""How dictionary and image query one another by alternating cross-attention: the exchange of D2LS."""
 
 import math
 from typing import NamedTuple
@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rspipe.models.specs import D2LSSpec
+from rspipe.models.specs import AttentionSpec
+from rspipe.models.stage import Interactor, Stage
 
 
-class Exchange(NamedTuple):
-    """What is passed from stage to stage."""
+class Readings(NamedTuple):
+    """What is passed from round to round."""
 
     atoms: Tensor
     """(B, N, D)."""
@@ -50,15 +51,15 @@ class Attention(nn.Module):
     of the atoms, where it costs next to nothing: (W_q a) . (W_k p) = (W_k^T W_q a) . p, and likewise for values.
     """
 
-    def __init__(self, spec: D2LSSpec) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        inner = spec.width // 2
-        self.heads = spec.heads
-        self.scale = (inner // spec.heads) ** -0.5
-        self.query = nn.Linear(spec.width, inner)
-        self.key = nn.Linear(spec.width, inner)
-        self.value = nn.Linear(spec.width, inner)
-        self.out = nn.Linear(inner, spec.width)
+        inner = width // 2
+        self.heads = heads
+        self.scale = (inner // heads) ** -0.5
+        self.query = nn.Linear(width, inner)
+        self.key = nn.Linear(width, inner)
+        self.value = nn.Linear(width, inner)
+        self.out = nn.Linear(inner, width)
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, inner) -> (B, heads, N, inner / heads)."""
@@ -109,51 +110,51 @@ class PixelsReadAtoms(Attention):
         return torch.baddbmm(self.out.bias.view(1, 1, -1), weights.transpose(1, 2), answers.flatten(1, 2))
 
 
-class Stage(nn.Module):
+class Round(nn.Module):
     """The dictionary reads the image, then the image reads the updated dictionary. Post-norm residuals."""
 
-    def __init__(self, spec: D2LSSpec) -> None:
+    def __init__(self, width: int, spec: AttentionSpec) -> None:
         super().__init__()
-        self.read = AtomsReadPixels(spec)
-        self.write = PixelsReadAtoms(spec)
-        self.norm_atoms = nn.LayerNorm(spec.width)
-        self.norm_pixels = nn.LayerNorm(spec.width)
+        self.read = None if spec.reads == "pixels" else AtomsReadPixels(width, spec.heads)
+        self.write = None if spec.reads == "atoms" else PixelsReadAtoms(width, spec.heads)
+        self.norm_atoms = nn.LayerNorm(width) if self.read else nn.Identity()
+        self.norm_pixels = nn.LayerNorm(width) if self.write else nn.Identity()
 
-    def forward(self, now: Exchange, place: Exchange, valid: Tensor | None) -> Exchange:
+    def forward(self, now: Readings, place: Readings, valid: Tensor | None) -> Readings:
         """Return the next atoms and pixels; `place` holds the position codes of both."""
-        placed = now.pixels + place.pixels
-        read = self.read(now.atoms + place.atoms, placed, now.pixels, valid)
-        atoms = self.norm_atoms(now.atoms + read)
-        written = self.write(placed, atoms + place.atoms, atoms)
-        return Exchange(atoms, self.norm_pixels(now.pixels + written))
+        atoms, pixels = now
+        placed = pixels + place.pixels
+        if self.read is not None:
+            atoms = self.norm_atoms(atoms + self.read(atoms + place.atoms, placed, pixels, valid))
+        if self.write is not None:
+            pixels = self.norm_pixels(pixels + self.write(placed, atoms + place.atoms, atoms))
+        return Readings(atoms, pixels)
 
 
-class AlternatingInteractor(nn.Module):
-    """L stages, and one last reading of the image by the dictionary."""
+class AlternatingInteractor(Interactor):
+    """L rounds, and one last reading of the image by the dictionary.
 
-    def __init__(self, spec: D2LSSpec) -> None:
+    The atoms as they come in also serve as their own position code in every round.
+    """
+
+    def __init__(self, width: int, rounds: int, spec: AttentionSpec) -> None:
         super().__init__()
-        self.position = FourierPosition(spec.width)
-        self.stages = nn.ModuleList(Stage(spec) for _ in range(spec.stages))
-        self.last = AtomsReadPixels(spec)
-        self.norm = nn.LayerNorm(spec.width)
+        self.position = FourierPosition(width)
+        self.stages = nn.ModuleList(Round(width, spec) for _ in range(rounds))
+        self.last = None if spec.reads == "pixels" else AtomsReadPixels(width, spec.heads)
+        self.norm = nn.LayerNorm(width) if self.last else nn.Identity()
 
-    def forward(self, atoms: Tensor, x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Let atoms and map refine one another.
-
-        Args:
-            atoms: (B, N, D); they also serve as the atoms' own position code in every stage.
-            x: (B, D, h, w).
-            valid: (B, 1, h, w) bool, the cells that may be read; None for all.
-
-        Returns:
-            The refined atoms (B, N, D) and map (B, D, h, w).
-        """
+    def forward(self, atoms: Tensor, x: Tensor, valid: Tensor | None) -> list[Stage]:
+        """See `Interactor`; the atoms of the last stage have taken the last reading."""
         size = x.shape[-2:]
         readable = None if valid is None else valid.flatten(2)
-        now = Exchange(atoms, x.flatten(2).transpose(1, 2))
-        place = Exchange(atoms, self.position(*size).to(x.dtype))
+        now = Readings(atoms, x.flatten(2).transpose(1, 2))
+        place = Readings(atoms, self.position(*size).to(x.dtype))
+        rounds = []
         for stage in self.stages:
             now = stage(now, place, readable)
-        read = self.last(now.atoms + place.atoms, now.pixels + place.pixels, now.pixels, readable)
-        return self.norm(now.atoms + read), torch.unflatten(now.pixels.transpose(1, 2), 2, size)
+            rounds.append(now)
+        if self.last is not None:
+            read = self.last(now.atoms + place.atoms, now.pixels + place.pixels, now.pixels, readable)
+            rounds[-1] = Readings(self.norm(now.atoms + read), now.pixels)
+        return [Stage(atoms, torch.unflatten(pixels.transpose(1, 2), 2, size)) for atoms, pixels in rounds]

@@ -9,8 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class SegOutput:
-    """One return type for every model; all fields but `logits` are empty outside of training.
+    """One return type for every model; a loss reads the fields by name, and an empty field costs nothing.
 
+    In evaluation all but `logits` are empty, unless the model is asked to explain itself.
     `B` batch, `N` classes, `D` embedding width, `H, W` input size in pixels.
     """
 

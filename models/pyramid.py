@@ -7,7 +7,11 @@ import timm
 from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 
+from rspipe.models.errors import InputError
 from rspipe.models.specs import PyramidSpec, Size
+
+COARSEST_STRIDE_PX = 32
+FINEST_STRIDE_PX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Pyramid(nn.Module):
     def __init__(self, spec: PyramidSpec) -> None:
         super().__init__()
         stages = SIZES[spec.size]
+        self.in_bands = spec.in_bands
         self.widths = stages.widths
         self.body: nn.Module = timm.create_model(
             "convnext_tiny",
@@ -54,7 +59,17 @@ class Pyramid(nn.Module):
         self.norms = nn.ModuleList(LayerNorm2d(width) for width in stages.widths) if spec.level_norms else None
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the four maps, finest first."""
+        """Return the four maps, finest first.
+
+        Raises:
+            InputError: the image does not have the declared bands or a size that is a multiple of 32.
+        """
+        _, found, height, width = image.shape
+        if found != self.in_bands or height % COARSEST_STRIDE_PX or width % COARSEST_STRIDE_PX:
+            raise InputError(
+                f"the model takes {self.in_bands} bands and sides that are multiples of {COARSEST_STRIDE_PX} px, "
+                f"found {found} bands of {height} x {width} px"
+            )
         maps: list[Tensor] = self.body(image)
         if self.norms is None:
             return maps

@@ -2,13 +2,13 @@
 
 import hashlib
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT
 from rspipe.catalogs.legends import Legend, legend_of
 from rspipe.models.build import build
 from rspipe.models.card import CardBand
-from rspipe.models.criterion import CriterionSpec
+from rspipe.models.criterion import PUBLISHED, CriterionSpec
 from rspipe.models.crops import Cutter
 from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
@@ -35,8 +35,18 @@ class Recipe(StrictModel):
     """Name of a legend; patches are labelled with its ids."""
     feed: FeedSpec
     optimiser: OptimiserSpec
-    criterion: CriterionSpec = CriterionSpec()
+    criterion: CriterionSpec = Field(default=CriterionSpec(), validate_default=True)
+    """What is not given is as published for the model's architecture."""
     seed: int = Field(default=42, ge=0, lt=2**31)
+
+    @field_validator("criterion")
+    @classmethod
+    def _published(cls, given: CriterionSpec, info: ValidationInfo) -> CriterionSpec:
+        if "model" not in info.data:
+            return given
+        return PUBLISHED[info.data["model"].name].model_copy(
+            update={name: getattr(given, name) for name in given.model_fields_set}
+        )
 
     @property
     def card_bands(self) -> tuple[CardBand, ...]:

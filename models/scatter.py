@@ -6,14 +6,16 @@ from torch import Tensor
 EPSILON = 1e-6
 
 
-def scatter_ratio(table: Tensor) -> Tensor:
+def scatter_ratio(table: Tensor, floor: float = 0.0) -> Tensor:
     """Scatter of each class's atoms over the batch, over the mean squared distance between class centres.
 
-    D2LS applies it to the generated table before any interaction. A batch of one image or a single class has no
-    ratio: the result is 0 and can still be differentiated.
+    S_intra / (max(S_inter, floor) + 1e-6). D2LS applies it without a floor to the generated table before any
+    interaction; BiCoR-Seg, as its Fisher term with a floor of 1e-4, to the class vectors after every stage. A batch of
+    one image or a single class has no ratio: the result is 0 and can still be differentiated.
 
     Args:
         table: (B, N, D) class vectors; computed in float32.
+        floor: the smallest distance between classes that is divided by.
     """
     atoms = table.float()
     images, classes, _ = atoms.shape
@@ -23,4 +25,4 @@ def scatter_ratio(table: Tensor) -> Tensor:
     within = (atoms - centres).square().sum() / (images * classes)
     rows, columns = torch.triu_indices(classes, classes, offset=1, device=atoms.device)
     between = (centres[rows] - centres[columns]).square().sum(dim=-1).mean()
-    return within / (between + EPSILON)
+    return within / (between.clamp(min=floor) + EPSILON)

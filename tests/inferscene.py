@@ -18,7 +18,7 @@ from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.catalogs.scene import Grid
 from rspipe.models.card import CardBand, ModelCard
 from rspipe.models.mlm import GroundResolution, Training
-from rspipe.models.specs import D2LSSpec, PyramidSpec
+from rspipe.models.specs import AttentionSpec, D2LSSpec, PyramidSpec
 from rspipe.pipeline import infer, store
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import ProbabilityModel
@@ -37,10 +37,12 @@ def card_of(classes: int = 3, window_px: int = 64, overlap_px: int = 32) -> Mode
         CardBand(name=name, unit=PHYSICAL_UNIT[name], required=name in REQUIRED, mean=0.3, stddev=0.2) for name in NAMES
     )
     legend = Legend("test", tuple(LegendClass(k, f"class {k}", "#808080") for k in range(classes)))
+    pyramid = PyramidSpec(size="pico", in_bands=len(NAMES))
+    spec = D2LSSpec(pyramid=pyramid, classes=classes, width=32, exchange=AttentionSpec(heads=2))
     return ModelCard(
         model_id="closed-form", version="1.0.0", title="Closed form", description="", licence="Apache-2.0",
         made_at=datetime(2026, 1, 1, tzinfo=UTC), parameters=1, bands=bands, legend=legend,
-        spec=D2LSSpec(pyramid=PyramidSpec(size="pico", in_bands=len(NAMES)), classes=classes, width=32, heads=2),
+        spec=spec,
         resolution_m=GroundResolution(min=1.0, max=1000.0), window_px=window_px, overlap_px=overlap_px, temperature=1.0,
         training=Training(data="", metrics="", limits=""), weights_name="model.safetensors", weights_sha256="0" * 64,
     )  # fmt: skip

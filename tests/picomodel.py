@@ -9,13 +9,13 @@ from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.models.build import build
 from rspipe.models.card import CardBand, ModelCard
 from rspipe.models.mlm import GroundResolution, Training
-from rspipe.models.specs import D2LSSpec, PyramidSpec
+from rspipe.models.specs import AttentionSpec, D2LSSpec, PyramidSpec
 from rspipe.models.weights import save_weights
 
 
 def pico_spec(classes: int = 4, in_bands: int = 3, size: str = "pico") -> D2LSSpec:
     pyramid = PyramidSpec.model_validate({"size": size, "in_bands": in_bands})
-    return D2LSSpec(pyramid=pyramid, classes=classes, width=64, heads=4, stages=2)
+    return D2LSSpec(pyramid=pyramid, classes=classes, width=64, exchange=AttentionSpec(heads=4), stages=2)
 
 
 PICO_CARD = ModelCard(

@@ -15,9 +15,15 @@ from rspipe.models.errors import InputError
 from rspipe.models.specs import D2LSSpec, PyramidSpec
 
 
+def pico(seed: int) -> D2LS:
+    model = build(pico_spec(), seed)
+    assert isinstance(model, D2LS)
+    return model
+
+
 @pytest.fixture
 def model() -> Iterator[D2LS]:
-    made = build(pico_spec(), seed=7).double().eval()
+    made = pico(7).double().eval()
     # depthwise convolutions have no fast float64 kernel: the encoder, which no oracle repeats, stays in float32
     made.pyramid.float()
     made.pyramid.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
@@ -44,7 +50,7 @@ def holes(batch: int = 2, height: int = 64, width: int = 96) -> Tensor:
 
 
 def test_parameters_of_the_papers_base_size() -> None:
-    model = build(D2LSSpec(pyramid=PyramidSpec(size="base", in_bands=3), classes=7))
+    model = D2LS(D2LSSpec(pyramid=PyramidSpec(size="base", in_bands=3), classes=7))
     backbone = sum(p.numel() for p in model.pyramid.parameters())
     width, inner, classes, subatoms, stages = 256, 128, 7, 4, 3
     attention = 3 * (width * inner + inner) + inner * width + width
@@ -67,7 +73,7 @@ def test_parameters_of_the_papers_base_size() -> None:
 
 
 def test_every_parameter_learns() -> None:
-    model = build(pico_spec(), seed=1).train()
+    model = pico(1).train()
     output = model(image().float())
     torch.autograd.backward(output.logits.square().sum() + output.aux["static"].square().sum())
     dead = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -115,8 +121,9 @@ def test_static_and_dynamic_pass_share_their_weights(model: D2LS) -> None:
     output = model.train()(x)
     fused = model.fuse(model.pyramid(x))
     (dynamic,) = output.tables
-    assert torch.equal(model.decode(dynamic, fused, None), output.logits)
-    assert torch.equal(model.decode(model.table.expand(2, -1, -1), fused, None), output.aux["static"])
+    assert torch.equal(model.decode(model.stages(dynamic, fused, None)[-1]), output.logits)
+    static = model.stages(model.table.expand(2, -1, -1), fused, None)[-1]
+    assert torch.equal(model.decode(static), output.aux["static"])
 
 
 def test_only_training_fills_more_than_logits(model: D2LS) -> None:
@@ -140,7 +147,7 @@ def test_other_inputs_are_refused(model: D2LS, shape: tuple[int, ...]) -> None:
 
 def test_seed_alone_decides_the_weights() -> None:
     before = torch.get_rng_state()
-    one, two, other = build(pico_spec(), seed=3), build(pico_spec(), seed=3), build(pico_spec(), seed=4)
+    one, two, other = pico(3), pico(3), pico(4)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
     assert not torch.equal(one.table, other.table)

@@ -1,9 +1,11 @@
 import oracle_d2ls as oracle
 import torch
-from picomodel import pico_spec
 from torch import Tensor
 
 from rspipe.models.interact import AlternatingInteractor, AtomsReadPixels, FourierPosition, PixelsReadAtoms
+from rspipe.models.specs import AttentionSpec
+
+FOUR_HEADS = AttentionSpec(heads=4)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -22,7 +24,7 @@ def test_frequencies_are_saved_but_never_trained() -> None:
 
 
 def test_carried_projections_equal_plain_attention() -> None:
-    read, write = AtomsReadPixels(pico_spec()).double(), PixelsReadAtoms(pico_spec()).double()
+    read, write = AtomsReadPixels(64, 4).double(), PixelsReadAtoms(64, 4).double()
     atoms, pixels, placed = normal(2, 4, 64), normal(2, 30, 64, seed=1), normal(2, 30, 64, seed=2)
     valid = torch.ones(2, 1, 30, dtype=torch.bool)
     valid[1, 0, ::3] = False
@@ -36,19 +38,17 @@ def test_carried_projections_equal_plain_attention() -> None:
 
 
 def test_permuting_the_classes_permutes_the_atoms_and_leaves_the_map() -> None:
-    interactor = AlternatingInteractor(pico_spec()).double()
+    interactor = AlternatingInteractor(64, 2, FOUR_HEADS).double()
     atoms, x, order = normal(2, 4, 64), normal(2, 64, 5, 6, seed=1), torch.tensor([2, 0, 3, 1])
-    refined, field = interactor(atoms, x, None)
-    again, same = interactor(atoms[:, order], x, None)
-    assert torch.allclose(refined[:, order], again, rtol=1e-10, atol=1e-10)
-    assert torch.allclose(field, same, rtol=1e-10, atol=1e-10)
+    for stage, permuted in zip(interactor(atoms, x, None), interactor(atoms[:, order], x, None), strict=True):
+        assert torch.allclose(stage.atoms[:, order], permuted.atoms, rtol=1e-10, atol=1e-10)
+        assert torch.allclose(stage.x, permuted.x, rtol=1e-10, atol=1e-10)
 
 
 def test_masked_pixels_are_not_read() -> None:
-    interactor = AlternatingInteractor(pico_spec()).double()
+    interactor = AlternatingInteractor(64, 2, FOUR_HEADS).double()
     atoms, x = normal(1, 4, 64), normal(1, 64, 5, 6, seed=1)
     valid = torch.ones(1, 1, 5, 6, dtype=torch.bool)
     valid[..., 2:4, 1:5] = False
-    refined, _ = interactor(atoms, x, valid)
-    changed, _ = interactor(atoms, torch.where(valid, x, 7.0), valid)
-    assert torch.equal(refined, changed)
+    stages, changed = interactor(atoms, x, valid), interactor(atoms, torch.where(valid, x, 7.0), valid)
+    assert all(torch.equal(one.atoms, other.atoms) for one, other in zip(stages, changed, strict=True))

@@ -18,8 +18,8 @@ from rspipe.models.train import OptimiserSpec, Trainer
 
 RECIPE = Recipe.model_validate_json(
     """{"legend": "cloud-thickness", "seed": 5,
-    "model": {"pyramid": {"size": "pico", "in_bands": 4, "drop_path": 0.2}, "classes": 4, "width": 32, "heads": 4,
-              "stages": 1},
+    "model": {"name": "d2ls", "pyramid": {"size": "pico", "in_bands": 4, "drop_path": 0.2}, "classes": 4, "width": 32,
+              "stages": 1, "exchange": {"name": "attention", "heads": 4}},
     "bands": [{"name": "blue", "required": true, "mean": 0.2, "stddev": 0.1},
               {"name": "nir", "required": true, "mean": 0.3, "stddev": 0.2},
               {"name": "cirrus", "required": false, "mean": 0.01, "stddev": 0.02},

@@ -1,0 +1,29 @@
+"""The baseline without any class vector: the encoder of the dictionary models under a plain linear head."""
+
+from torch import Tensor
+
+from rspipe.models.align import Deepest, Fuse
+from rspipe.models.decode import PlainHead, ShuffleUpsampler
+from rspipe.models.outputs import SegOutput
+from rspipe.models.pyramid import Pyramid
+from rspipe.models.segmenter import Segmenter
+from rspipe.models.specs import D2LSSpec
+
+
+class Plain(Segmenter):
+    """D2LS with `dictionary: none`: the fused map, upsampled by pixel shuffles, and one 1 x 1 convolution."""
+
+    spec: D2LSSpec
+
+    def __init__(self, spec: D2LSSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.pyramid = Pyramid(spec.pyramid)
+        widths = self.pyramid.widths
+        self.fuse = Fuse(widths, spec.width) if spec.aggregate else Deepest(widths[-1], spec.width)
+        self.upsample = ShuffleUpsampler(spec.width)
+        self.head = PlainHead(spec.width, spec.classes)
+
+    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled, and there is nothing to show
+        """See `Segmenter`."""
+        return SegOutput(self.head(self.upsample(self.fuse(self.pyramid(image)))))
