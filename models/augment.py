@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand
@@ -80,16 +79,21 @@ def relit(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.ra
     """
     common, haze = float(np.exp(rng.normal(0, spec.gain))), float(rng.uniform(-0.3, 1) * spec.haze)
     warming = float(rng.normal(0, spec.warming_k))
-    rows = []
-    for entry, band in zip(card, bands, strict=True):
+    changes = []
+    for entry in card:
         own = float(np.exp(rng.normal(0, spec.band_gain)))
-        noise = torch.from_numpy(rng.normal(0, 1, band.shape).astype(np.float32)) * spec.noise
         if entry.unit is Unit.KELVIN:
-            rows.append(band + warming + 100 * noise)
+            changes.append((1.0, warming, 100.0))
             continue
-        path = haze * (CENTRE_UM["blue"] / CENTRE_UM[entry.name]) ** 1.3 if entry.name in CENTRE_UM else 0.0
-        rows.append(path + (1 - path) * band * common * own + noise * (1 if entry.name in CENTRE_UM else 0.1))
-    return torch.stack(rows)
+        seen = entry.name in CENTRE_UM
+        path = haze * (CENTRE_UM["blue"] / CENTRE_UM[entry.name]) ** 1.3 if seen else 0.0
+        changes.append(((1 - path) * common * own, path, 1.0 if seen else 0.1))
+    gain, offset, grain = torch.tensor(changes, dtype=torch.float32).T[:, :, None, None]
+    changed = torch.addcmul(offset, bands, gain)
+    if spec.noise:
+        noise = torch.from_numpy(rng.standard_normal(bands.shape, dtype=np.float32))
+        changed.addcmul_(noise, grain * spec.noise)
+    return changed
 
 
 def with_sand(bands: Tensor, labels: Tensor, card: Sequence[CardBand], rng: np.random.Generator) -> Tensor:
@@ -128,18 +132,20 @@ def blurred(bands: Tensor, deviation_px: float) -> Tensor:
     """Blur with a Gaussian; missing numbers stay missing and lend nothing to their neighbours."""
     if deviation_px <= 0:
         return bands
-    reach = int(np.ceil(3 * deviation_px))
-    steps = torch.arange(-reach, reach + 1, dtype=bands.dtype)
-    kernel = torch.exp(-0.5 * (steps / deviation_px) ** 2)
+    down, across = (_gaussian(size, deviation_px) for size in bands.shape[1:])
     known = ~bands.isnan()
-    total, weight = _convolved(bands.nan_to_num(0.0), kernel), _convolved(known.to(bands.dtype), kernel)
+    if bool(known.all()):
+        return down @ bands @ across.T / (down.sum(1)[:, None] * across.sum(1))
+    total, weight = down @ bands.nan_to_num(0.0) @ across.T, down @ known.to(bands.dtype) @ across.T
     return torch.where(known, total / weight, torch.nan)
 
 
-def _convolved(bands: Tensor, kernel: Tensor) -> Tensor:
-    reach = len(kernel) // 2
-    down = functional.conv2d(bands[:, None], kernel[None, None, :, None], padding=(reach, 0))
-    return functional.conv2d(down, kernel[None, None, None, :], padding=(0, reach))[:, 0]
+def _gaussian(size: int, deviation_px: float) -> Tensor:
+    """Return (size, size): how much each pixel lends to each other one along an axis, up to three deviations."""
+    steps = torch.arange(size)
+    distance = (steps[:, None] - steps).abs()
+    kernel = torch.exp(-0.5 * (distance / deviation_px) ** 2)
+    return kernel.masked_fill(distance > int(np.ceil(3 * deviation_px)), 0.0)
 
 
 def _without_bands(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Tensor:

@@ -72,6 +72,6 @@ class Recipe(StrictModel):
 
     def trainer(self, real: list[Patch], simulated: list[Patch]) -> Trainer:
         """Return the trainer at its first step."""
-        cutters = [Cutter(some, self.model.classes, self.feed.crop) if some else None for some in (real, simulated)]
+        cutters = [Cutter(some, self.feed.crop) if some else None for some in (real, simulated)]
         feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1])
         return Trainer(build(self.model, self.seed), feed, self.optimiser, self.criterion)

@@ -124,7 +124,7 @@ class _Run:
     def measure(self, trainer: Trainer, patches: list[Patch]) -> Measured:
         classes, coarsest_m = self.recipe.model.classes, self.recipe.feed.crop.coarsest_m
         normalise = Normaliser.of(self.recipe.card_bands, torch.device("cpu"))
-        coarse = [_coarsened(patch, coarsest_m, classes) for patch in patches]
+        coarse = [_coarsened(patch, coarsest_m) for patch in patches]
         native, averaged = (scored(trainer.model, some, normalise, classes) for some in (patches, coarse))
         return Measured(native=native, coarse=averaged)
 
@@ -185,9 +185,9 @@ def dealt_to_folds(patches: int, folds: int, seed: int) -> np.ndarray[tuple[int]
     return fold
 
 
-def _coarsened(patch: Patch, pixel_m: float, classes: int) -> Patch:
+def _coarsened(patch: Patch, pixel_m: float) -> Patch:
     height, width = (max(1, round(side * patch.pixel_m / pixel_m)) for side in patch.labels.shape)
-    return shrunk(patch, Size(height, width), classes)
+    return shrunk(patch, Size(height, width))
 
 
 def _simulated(config: TrainingConfig) -> list[Patch]:

@@ -38,7 +38,7 @@ def test_whole_factors_average_blocks(factor: int, height: int, width: int) -> N
     rng = np.random.default_rng(factor * 100 + height * 10 + width)
     bands = rng.normal(size=(2, height * factor, width * factor)).astype(np.float32)
     labels = rng.integers(0, CLASSES, bands.shape[1:]).astype(np.uint8)
-    found = shrunk(Patch("p", torch.from_numpy(bands), torch.from_numpy(labels), 30.0), Size(height, width), CLASSES)
+    found = shrunk(Patch("p", torch.from_numpy(bands), torch.from_numpy(labels), 30.0), Size(height, width))
     blocks = bands.reshape(2, height, factor, width, factor).mean(axis=(2, 4))
     np.testing.assert_allclose(found.bands.numpy(), blocks, atol=1e-5)
     for row, column in np.ndindex(height, width):
@@ -52,7 +52,7 @@ def test_whole_factors_average_blocks(factor: int, height: int, width: int) -> N
 def test_broken_factors_keep_the_mean(fine: int, coarse: int) -> None:
     coarse = min(fine, coarse)
     patch = numbered(fine, fine)
-    found = shrunk(patch, Size(coarse, coarse), CLASSES)
+    found = shrunk(patch, Size(coarse, coarse))
     assert found.bands.mean().item() == pytest.approx(patch.bands.mean().item(), rel=1e-5)
     assert found.bands.min() >= patch.bands.min()
 
@@ -60,7 +60,7 @@ def test_broken_factors_keep_the_mean(fine: int, coarse: int) -> None:
 def test_missing_numbers_and_ignored_labels_lend_nothing() -> None:
     bands = torch.tensor([[[1.0, torch.nan, torch.nan, torch.nan], [3.0, torch.nan, 5.0, torch.nan]]])
     labels = torch.tensor([[1, 255, 255, 255], [1, 2, 255, 3]], dtype=torch.uint8)
-    found = shrunk(Patch("p", bands, labels, 30.0), Size(1, 2), CLASSES)
+    found = shrunk(Patch("p", bands, labels, 30.0), Size(1, 2))
     assert found.bands[0, 0, 0] == 2.0
     assert found.bands[0, 0, 1].isnan()
     assert found.labels.tolist() == [[1, IGNORE_ID]]
@@ -68,7 +68,7 @@ def test_missing_numbers_and_ignored_labels_lend_nothing() -> None:
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
 def test_crops_have_the_size_asked_for_and_repeat_by_seed(mosaic: float) -> None:
-    cutter = Cutter([random_patch(0), random_patch(1, 96)], CLASSES, CropSpec(size_px=32, mosaic=mosaic))
+    cutter = Cutter([random_patch(0), random_patch(1, 96)], CropSpec(size_px=32, mosaic=mosaic))
     for seed in range(20):
         crop, again = (cutter.cut(np.random.default_rng(seed)) for _ in range(2))
         assert crop.labels.shape == (32, 32)
@@ -78,7 +78,7 @@ def test_crops_have_the_size_asked_for_and_repeat_by_seed(mosaic: float) -> None
 
 def test_without_shrinking_every_pixel_keeps_its_label() -> None:
     patches = [numbered(64, 64)]
-    cutter = Cutter(patches, CLASSES, CropSpec(size_px=32, coarsest_m=30.0, mosaic=0.5))
+    cutter = Cutter(patches, CropSpec(size_px=32, coarsest_m=30.0, mosaic=0.5))
     for seed in range(20):
         crop = cutter.cut(np.random.default_rng(seed))
         assert torch.equal((crop.bands[0] % CLASSES).to(torch.uint8), crop.labels)
@@ -90,7 +90,7 @@ def test_balanced_crops_show_a_rare_class_far_more_often() -> None:
     patch = Patch("p", torch.zeros(1, 256, 256), labels, 30.0)
 
     def share(balanced: float) -> float:
-        cutter = Cutter([patch], CLASSES, CropSpec(size_px=32, coarsest_m=30.0, mosaic=0.0, balanced=balanced))
+        cutter = Cutter([patch], CropSpec(size_px=32, coarsest_m=30.0, mosaic=0.0, balanced=balanced))
         return sum(int((cutter.cut(np.random.default_rng(seed)).labels == 3).any()) for seed in range(200)) / 200
 
     assert share(1.0) > 0.4
@@ -99,4 +99,4 @@ def test_balanced_crops_show_a_rare_class_far_more_often() -> None:
 
 def test_no_patches_are_refused() -> None:
     with pytest.raises(DataError, match="no patch"):
-        Cutter([], CLASSES, CropSpec())
+        Cutter([], CropSpec())
