@@ -1,11 +1,12 @@
 """A training as data: everything that decides its weights but the patches themselves."""
 
 import hashlib
+from collections.abc import Mapping
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT
-from rspipe.catalogs.legends import Legend, legend_of
+from rspipe.catalogs.legends import Legend, LegendClass, legend_of
 from rspipe.models.build import build
 from rspipe.models.card import CardBand
 from rspipe.models.criterion import PUBLISHED, CriterionSpec
@@ -13,6 +14,7 @@ from rspipe.models.crops import Cutter
 from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
 from rspipe.models.feed import Feed, FeedSpec
+from rspipe.models.labels import LabelSet
 from rspipe.models.specs import ModelSpec, StrictModel
 from rspipe.models.train import OptimiserSpec, Trainer
 
@@ -26,13 +28,30 @@ class BandSetting(StrictModel):
     stddev: float = Field(gt=0)
 
 
+class LegendEntry(StrictModel):
+    """One class of a legend that a training brings along."""
+
+    id: int
+    name: str = Field(min_length=1)
+    colour: str = Field(pattern="^#[0-9a-f]{6}$")
+
+
+class OwnLegend(StrictModel):
+    """A legend that is not one of `legends.LEGENDS`; ids run from 0 without a gap."""
+
+    name: str = Field(min_length=1)
+    classes: tuple[LegendEntry, ...]
+
+
 class Recipe(StrictModel):
     """Model, bands and way of training."""
 
     model: ModelSpec
     bands: tuple[BandSetting, ...]
-    legend: str
-    """Name of a legend; patches are labelled with its ids."""
+    legend: str | OwnLegend
+    """Name of a legend, or one written out; patches are labelled with its ids."""
+    groups: Mapping[str, tuple[str, ...]] = {}
+    """Name of a partial label -> the classes it may be. Their ids follow those of the classes, in this order."""
     feed: FeedSpec
     optimiser: OptimiserSpec
     criterion: CriterionSpec = Field(default=CriterionSpec(), validate_default=True)
@@ -62,8 +81,25 @@ class Recipe(StrictModel):
 
     @property
     def legend_classes(self) -> Legend:
-        """The legend itself."""
-        return legend_of(self.legend)
+        """The legend itself.
+
+        Raises:
+            SourceError: there is none of that name, or the ids of the own one have a gap.
+        """
+        if isinstance(self.legend, str):
+            return legend_of(self.legend)
+        return Legend(
+            self.legend.name, tuple(LegendClass(entry.id, entry.name, entry.colour) for entry in self.legend.classes)
+        )
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What labels may say.
+
+        Raises:
+            DataError: a group names no class, or bears the name of one.
+        """
+        return LabelSet.of(self.legend_classes, self.groups)
 
     @property
     def digest(self) -> str:
