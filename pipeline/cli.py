@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that come with rspipe, and model cards by path.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+check_app = typer.Typer(help="Prove on your own scenes what rspipe promises.", no_args_is_help=True)
+app.add_typer(check_app, name="check")
 
 WorkflowFile = Annotated[Path, typer.Argument(metavar="WORKFLOW", help="The workflow file (YAML).")]
 ScenePaths = Annotated[
@@ -184,6 +186,37 @@ def train(
     with Progress(verbosity=int(verbose) - int(quiet)) as progress:
         card = train_model(plan, output, progress)
     sys.stderr.write(f"{card}\n")
+
+
+@check_app.command()
+@guarded
+def seams(
+    workflow: WorkflowFile,
+    scenes: ScenePaths = None,
+    sensor: Sensor = None,
+    output: Output = None,
+    settings: Settings = None,
+    workers: Annotated[
+        list[int] | None, typer.Option("--workers", min=1, metavar="N", help="Worker counts to compare; repeatable.")
+    ] = None,
+    bands: Annotated[
+        list[int] | None, typer.Option("--bands", min=1, metavar="K", help="Window rows per task; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Infer the scenes under several partitions: no pixel may change; and tell how visible the windows are."""
+    config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings).load(workflow)
+    from rspipe.pipeline.check import check_seams
+    from rspipe.pipeline.partition import partitions
+    from rspipe.pipeline.progress import Progress
+
+    with Progress(verbosity=-int(quiet)) as progress:
+        found = check_seams(config, partitions(workers or (1, 2), bands or (1, 2, 3)), progress)
+    _write(json.dumps([scene.as_json() for scene in found], indent=2) if as_json else "\n".join(map(str, found)))
+    if any(scene.changed_px for scene in found):
+        raise SceneFailedError("bytes hang on the partition: a fault in rspipe, please report it with the table above")
 
 
 @models_app.command("list")

@@ -1,0 +1,92 @@
+"""The check of seams: partitions compared on a whole way through ingest and infer, and the two measures of windows."""
+
+import io
+import json
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from tinyrun import CARD, Place, TinyScene, environment, lay_place
+
+from rspipe.pipeline import infer
+from rspipe.pipeline.check import check_seams
+from rspipe.pipeline.lines import LineRates
+from rspipe.pipeline.partition import SceneSeams, partitions
+from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.workflow import Overrides, load_workflow
+
+
+def check(place: Place) -> list[SceneSeams]:
+    config = load_workflow(place.workflow, Overrides(output=place.out))
+    with environment(), Progress(io.StringIO()) as progress:
+        return check_seams(config, partitions((1,), (1, 2, 3)), progress, processes=False)
+
+
+def test_no_pixel_hangs_on_the_partition_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (found,) = check(lay_place(tmp_path, TinyScene(height_px=230, width_px=210)))
+    assert [difference.changed_px for difference in found.differences] == [0, 0, 0]
+    assert found.lines.line_pairs > 0
+    assert 0 <= found.shifted_share <= 1
+    assert [path.name for path in (tmp_path / "out" / ".rspipe").iterdir()] == ["lock"]
+    assert json.loads(json.dumps(found.as_json()))["partitions"][1]["band_rows"] == 2
+
+
+def test_a_model_that_drifts_from_call_to_call_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(10_000))
+
+    def probabilities(numbers: torch.Tensor, _present: torch.Tensor) -> torch.Tensor:
+        answer = torch.full((1, 4, *numbers.shape[-2:]), 0.1)
+        answer[:, next(calls) % 3] = 0.7
+        return answer
+
+    drifting = SimpleNamespace(card=CARD, probabilities=probabilities)
+    monkeypatch.setattr(infer, "_predictor", lambda *_: drifting)
+    (found,) = check(lay_place(tmp_path, TinyScene()))
+    assert found.changed_px > 0
+    assert found.differences[0].changed_px == 0, "the first partition is compared with itself"
+
+
+def counted(classes: NDArray[np.uint8], stride_px: int) -> LineRates:
+    """Every pair of neighbours, one by one."""
+    found = {"line_pairs": 0, "line_changes": 0, "other_pairs": 0, "other_changes": 0}
+    height, width = classes.shape
+    for (row, col), (down, across) in product(np.ndindex(height, width), ((1, 0), (0, 1))):
+        if row + down >= height or col + across >= width:
+            continue
+        one, other = classes[row, col], classes[row + down, col + across]
+        if 255 in (one, other):
+            continue
+        where = "line" if (row + 1 if down else col + 1) % stride_px == 0 else "other"
+        found[f"{where}_pairs"] += 1
+        found[f"{where}_changes"] += int(one != other)
+    return LineRates(**found)
+
+
+@given(
+    classes=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 255])),
+    stride_px=st.integers(1, 5),
+    cut=st.integers(0, 9),
+)
+def test_line_rates_equal_counting_pair_by_pair_however_the_map_is_cut(
+    classes: NDArray[np.uint8], stride_px: int, cut: int
+) -> None:
+    nothing = np.full((1, classes.shape[1]), 255, dtype=np.uint8)
+    framed = np.concatenate([nothing, classes])
+    upper, lower = framed[: cut + 1], framed[min(cut, len(classes)) :]
+    parts = LineRates.of(upper, -1, stride_px) + LineRates.of(lower, min(cut, len(classes)) - 1, stride_px)
+    assert parts == counted(classes, stride_px)
+
+
+def test_stripes_on_the_lines_are_visible_and_noise_is_not() -> None:
+    stripes = np.repeat(np.arange(8) % 2, 4).astype(np.uint8)[None].repeat(32, axis=0)
+    stripes[5, 5] = 1 - stripes[5, 5]
+    assert LineRates.of(stripes, 0, 4).ratio > 10
+    noise = np.random.default_rng(0).integers(0, 3, (400, 400)).astype(np.uint8)
+    assert LineRates.of(noise, 0, 4).ratio == pytest.approx(1, abs=0.02)
