@@ -3,22 +3,70 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from rspipe.models.card import ModelCard
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
+
+
+class Plane(Protocol):
+    """What windows are cut from: an array of the store, or one in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored numbers."""
+        ...
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Rows and columns that are best read together."""
+        ...
+
+    def __getitem__(self, selection: Any, /) -> Any: ...  # noqa: ANN401 - zarr's own signature
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlane:
+    """A plane that is in memory already."""
+
+    numbers: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W)."""
+        return self.numbers.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the numbers."""
+        return self.numbers.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """The whole plane."""
+        return self.numbers.shape
+
+    def __getitem__(self, selection: tuple[slice, slice], /) -> NDArray[Any]:
+        cut: NDArray[Any] = self.numbers[selection]
+        return cut
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBand:
     """One band in the store: physical = scale * stored + offset; valid where bit `bit` of the validity is set."""
 
-    array: zarr.Array[Any]
+    array: Plane
     scale: float
     offset: float
     bit: int
@@ -30,7 +78,7 @@ class Source:
 
     names: tuple[str, ...]
     bands: tuple[StoredBand | None, ...]
-    validity: zarr.Array[Any]
+    validity: Plane
     required_mask: int
 
     @classmethod
@@ -55,6 +103,21 @@ class Source:
             )
         bands = tuple(_open_band(path, name, bits[name]) if name in bits else None for name in names)
         return cls(tuple(names), bands, validity, sum(1 << bits[name] for name in required))
+
+    @classmethod
+    def hold(cls, numbers: NDArray[np.float32], present: NDArray[np.bool_], card: ModelCard) -> "Source":
+        """Take bands that are in memory.
+
+        Args:
+            numbers: (C, H, W) in physical units, in the order of the card.
+            present: (C, H, W), where a band holds a number.
+            card: says which bands are required.
+        """
+        places = np.arange(len(present), dtype=np.uint32)
+        bits = np.bitwise_or.reduce(present.astype(np.uint32) << places[:, None, None], axis=0)
+        bands = tuple(StoredBand(HeldPlane(band), 1.0, 0.0, bit) for bit, band in enumerate(numbers))
+        required = sum(1 << bit for bit, band in enumerate(card.bands) if band.required)
+        return cls(tuple(band.name for band in card.bands), bands, HeldPlane(bits), required)
 
     def valid(self, bits: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
         """Tell where every required band is valid; `bits` are numbers of the validity array."""
@@ -107,7 +170,7 @@ class WindowRow:
 class _Roll:
     """A block of rows that rolls along the columns: what the next window reads again stays, the rest is dropped."""
 
-    def __init__(self, array: zarr.Array[Any], rows: slice) -> None:
+    def __init__(self, array: Plane, rows: slice) -> None:
         self._array = array
         self._rows = rows
         self._first_px = 0

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,14 @@ from rspipe.pipeline.strips import Strip
 
 CLASSES = "classes"
 CONFIDENCE = "confidence"
+
+
+class BlendedSink(Protocol):
+    """Takes blended probabilities, column after column."""
+
+    def append(self, probabilities: Tensor, valid: Tensor) -> None:
+        """Take the next columns: (N, rows, columns) float32 and (rows, columns) bool."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,27 @@ class DecisionSink:
 class RowSinks:
     """Where one window row goes: its decided rows, and a partial sum on either side of the band."""
 
-    decided: DecisionSink
+    decided: BlendedSink
     above: ShardSink | None
     below: ShardSink | None
+
+
+class Target(Protocol):
+    """Which band is run, and where it goes."""
+
+    @property
+    def grid(self) -> WindowGrid:
+        """Of the scene."""
+        ...
+
+    @property
+    def band(self) -> Band:
+        """The window rows to run."""
+        ...
+
+    def sinks(self, row: int, classes: int) -> RowSinks:
+        """Open what one of the band's window rows gives; `classes` is N."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +106,7 @@ class BandStream:
     Strips leave shard by shard, so there are never more floats than the 2 * N * O * W * 4 bytes of the design.
     """
 
-    def __init__(self, forward: Forward, source: Source, target: BandTarget) -> None:
+    def __init__(self, forward: Forward, source: Source, target: Target) -> None:
         grid = target.grid
         self.counts: Counter[str] = Counter()
         self._forward, self._source, self._target = forward, source, target
