@@ -24,7 +24,9 @@ class Stage:
         """(B, N, h, w) heatmap logits: those of the stage, or <atoms, x> / sqrt(D) where it drew none."""
         if self.drawn is not None:
             return self.drawn
-        return torch.einsum("bnd,bdhw->bnhw", self.atoms.float(), self.x.float()) / sqrt(self.x.shape[1])
+        with torch.autocast(self.x.device.type, enabled=False):
+            kind = torch.promote_types(self.x.dtype, torch.float32)
+            return torch.einsum("bnd,bdhw->bnhw", self.atoms.to(kind), self.x.to(kind)) / sqrt(self.x.shape[1])
 
 
 class Interactor(nn.Module):

@@ -9,13 +9,17 @@ from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.models.build import build
 from rspipe.models.card import CardBand, ModelCard
 from rspipe.models.mlm import GroundResolution, Training
-from rspipe.models.specs import AttentionSpec, D2LSSpec, PyramidSpec
+from rspipe.models.specs import AttentionSpec, BiCoRSpec, D2LSSpec, ExchangeSpec, PyramidSpec, SynergySpec
 from rspipe.models.weights import save_weights
 
 
 def pico_spec(classes: int = 4, in_bands: int = 3, size: str = "pico") -> D2LSSpec:
     pyramid = PyramidSpec.model_validate({"size": size, "in_bands": in_bands})
     return D2LSSpec(pyramid=pyramid, classes=classes, width=64, exchange=AttentionSpec(heads=4), stages=2)
+
+
+def bicor_spec(exchange: ExchangeSpec = SynergySpec(), classes: int = 4) -> BiCoRSpec:  # noqa: B008 - frozen
+    return BiCoRSpec(pyramid=PyramidSpec(size="pico", in_bands=3), classes=classes, width=64, exchange=exchange)
 
 
 PICO_CARD = ModelCard(
