@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rspipe.models.criterion import Criterion, CriterionSpec
+from rspipe.models.criterion import PUBLISHED, Criterion, CriterionSpec
 from rspipe.models.dice import dice_loss
 from rspipe.models.outputs import SegOutput
 from rspipe.models.scatter import scatter_ratio
@@ -46,12 +46,12 @@ def naive_dice(logits: Tensor, labels: Tensor) -> float:
     return total / classes
 
 
-def naive_scatter(table: Tensor) -> float:
+def naive_scatter(table: Tensor, floor: float = 0.0) -> float:
     images, classes, _ = table.shape
     centres = [torch.stack([table[b, n] for b in range(images)]).sum(0) / images for n in range(classes)]
     within = sum(float(((table[b, n] - centres[n]) ** 2).sum()) for b in range(images) for n in range(classes))
     pairs = [float(((centres[n] - centres[m]) ** 2).sum()) for n in range(classes) for m in range(n + 1, classes)]
-    return within / (images * classes) / (2 / (classes * (classes - 1)) * sum(pairs) + 1e-6)
+    return within / (images * classes) / (max(2 / (classes * (classes - 1)) * sum(pairs), floor) + 1e-6)
 
 
 @pytest.mark.parametrize(("mean", "counted"), [("valid", 34), ("all", 40)])
@@ -136,6 +136,44 @@ def test_total_is_the_weighted_sum_of_the_terms() -> None:
         + naive_scatter(table)
     )
     assert loss.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def naive_resize(heat: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, pixel centres at half-integers, one image and class after another."""
+    grown = torch.empty(*heat.shape[:2], height, width)
+    for i in range(height):
+        for j in range(width):
+            y = min(max((i + 0.5) * heat.shape[2] / height - 0.5, 0), heat.shape[2] - 1)
+            x = min(max((j + 0.5) * heat.shape[3] / width - 0.5, 0), heat.shape[3] - 1)
+            top, left = int(y), int(x)
+            down, right = min(top + 1, heat.shape[2] - 1), min(left + 1, heat.shape[3] - 1)
+            above = (1 - x + left) * heat[:, :, top, left] + (x - left) * heat[:, :, top, right]
+            below = (1 - x + left) * heat[:, :, down, left] + (x - left) * heat[:, :, down, right]
+            grown[:, :, i, j] = (1 - y + top) * above + (y - top) * below
+    return grown
+
+
+def test_heatmaps_and_every_stages_table_are_costed_as_bicor_does() -> None:
+    logits, labels = batch()
+    generator = torch.Generator().manual_seed(3)
+    heats = tuple(torch.randn(2, 4, 2, 3, generator=generator) for _ in range(2))
+    tables = tuple(scale * torch.randn(2, 4, 6, generator=generator) for scale in (1.0, 1e-3))
+    loss = Criterion(PUBLISHED["bicor"])(SegOutput(logits, heatmaps=heats, tables=tables), labels)
+    assert list(loss.terms) == [
+        "ce", "dice", "heat_ce", "heat_dice", "heat1_ce", "heat1_dice", "scatter", "scatter1"
+    ]  # fmt: skip
+    grown = [naive_resize(heat, 4, 5) for heat in heats]
+    expected = naive_ce(logits, labels, 0.05, 34) + naive_dice(logits, labels)
+    expected += 0.1 * sum(naive_ce(heat, labels, 0.05, 34) + naive_dice(heat, labels) for heat in grown)
+    expected += 0.1 * sum(naive_scatter(table, 1e-4) for table in tables)
+    assert loss.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_static_dice_of_the_papers_text_can_be_had() -> None:
+    logits, labels = batch()
+    output = SegOutput(logits, aux={"static": -logits})
+    plain, added = (Criterion(CriterionSpec(aux_dice=weight))(output, labels).total for weight in (0.0, 0.4))
+    assert (added - plain).item() == pytest.approx(0.4 * naive_dice(-logits, labels), rel=1e-4)
 
 
 def test_half_precision_outputs_are_costed_in_float32() -> None:

@@ -1,8 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from picomodel import PICO_CARD, write_pico
+from picomodel import PICO_CARD, bicor_spec, write_pico
 from torch import Tensor
 
 from rspipe.models.errors import CardError, InputError, WeightsError
@@ -78,6 +79,12 @@ def _z_scores(numbers: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (33, 70), (2, 40)])
 def test_any_size_comes_back(predictor: Predictor, size: tuple[int, int]) -> None:
     assert predictor.probabilities(*scene(*size)).shape == (2, 4, *size)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 70)])
+def test_any_size_comes_back_from_the_other_dictionary_model(tmp_path: Path, size: tuple[int, int]) -> None:
+    bicor = Predictor.load(write_pico(tmp_path, replace(PICO_CARD, spec=bicor_spec())))
+    assert bicor.probabilities(*scene(*size)).shape == (2, 4, *size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 31, 32, 33])
