@@ -24,10 +24,17 @@ def save_checkpoint(trainer: Trainer, folder: Path, recipe: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"step-{trainer.step:08d}.safetensors"
-    save_file(
-        {key: tensor.detach().cpu().contiguous().clone() for key, tensor in _tensors(trainer).items()}, folder / name
-    )
-    state = {"recipe": recipe, "step": trainer.step, "lookahead": trainer.lookahead.taken, "tensors": name}
+    # The name may be that of the present checkpoint, which must stay whole until the new one is.
+    whole = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in _tensors(trainer).items()}
+    save_file(whole, folder / f"{name}.partial")
+    (folder / f"{name}.partial").replace(folder / name)
+    state = {
+        "recipe": recipe,
+        "step": trainer.step,
+        "lookahead": trainer.lookahead.taken,
+        "scaler": trainer.scaler.state_dict(),
+        "tensors": name,
+    }
     partial = folder / f"{STATE}.partial"
     partial.write_text(json.dumps(state) + "\n", encoding="utf-8")
     partial.replace(folder / STATE)
@@ -53,6 +60,8 @@ def resume(trainer: Trainer, folder: Path, recipe: str) -> bool:
         tensors = load_file(folder / Path(state["tensors"]).name)
         _restore(trainer, tensors)
         trainer.step, trainer.lookahead.taken = int(state["step"]), int(state["lookahead"])
+        if trainer.scaler.is_enabled():
+            trainer.scaler.load_state_dict(state["scaler"])
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{folder}: the checkpoint cannot be read ({error}); delete it to start anew") from error
     return True

@@ -17,6 +17,7 @@ from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 from rspipe.models.normalise import Normaliser
+from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.specs import StrictModel
 
 
@@ -44,8 +45,11 @@ class Batch:
     """(B, H, W) int64."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
-        return Batch(self.image.to(device), self.valid.to(device), self.labels.to(device))
+        """Return the batch on a device; a GPU copies while the CPU goes on."""
+        if device.type == "cpu":
+            return self
+        parts = (part.pin_memory().to(device, non_blocking=True) for part in (self.image, self.valid, self.labels))
+        return Batch(*parts)
 
 
 def collated(patches: Sequence[Patch], normalise: Normaliser) -> Batch:
@@ -65,6 +69,9 @@ class Feed:
     seed: int
     real: Cutter | None
     simulated: Cutter | None
+    ranks: Ranks = ALONE
+    makers: int = 1
+    """How many threads make batches ahead; the batches are the same for any number."""
 
     def __post_init__(self) -> None:
         if self.real is None and (self.simulated is None or self.spec.simulated_share < 1):
@@ -73,18 +80,18 @@ class Feed:
             raise DataError("simulated_steps and simulated_share must be 0 where no simulated patches are named")
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of one step, counted from 0."""
-        crops = [self._crop(step, slot) for slot in range(self.spec.batch)]
+        """Return the batch of one step, counted from 0: this process's part of it."""
+        crops = [self._crop(step, slot) for slot in self.ranks.slots(self.spec.batch)]
         return collated(crops, Normaliser.of(self.card, torch.device("cpu")))
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Yield the batches of a range of steps; while one is in use, the next is made."""
-        with ThreadPoolExecutor(max_workers=1) as maker:
-            coming = deque(maker.submit(self.batch, step) for step in range(start, min(start + 1, stop)))
-            for step in range(start + 1, stop + 1):
-                ready = coming.popleft().result()
-                if step < stop:
-                    coming.append(maker.submit(self.batch, step))
+        with ThreadPoolExecutor(max_workers=self.makers) as pool:
+            ahead = deque(pool.submit(self.batch, step) for step in range(start, min(start + self.makers, stop)))
+            for step in range(start, stop):
+                ready = ahead.popleft().result()
+                if step + self.makers < stop:
+                    ahead.append(pool.submit(self.batch, step + self.makers))
                 yield ready
 
     def _crop(self, step: int, slot: int) -> Patch:

@@ -9,12 +9,13 @@ from rspipe.catalogs.bands import PHYSICAL_UNIT
 from rspipe.catalogs.legends import Legend, LegendClass, legend_of
 from rspipe.models.build import build
 from rspipe.models.card import CardBand
-from rspipe.models.criterion import PUBLISHED, CriterionSpec
+from rspipe.models.criterion import PUBLISHED, Criterion, CriterionSpec
 from rspipe.models.crops import Cutter
 from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
 from rspipe.models.feed import Feed, FeedSpec
 from rspipe.models.labels import LabelSet
+from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.specs import ModelSpec, StrictModel
 from rspipe.models.train import OptimiserSpec, Trainer
 
@@ -106,8 +107,9 @@ class Recipe(StrictModel):
         """SHA-256 of all settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    def trainer(self, real: list[Patch], simulated: list[Patch]) -> Trainer:
-        """Return the trainer at its first step."""
+    def trainer(self, real: list[Patch], simulated: list[Patch], ranks: Ranks = ALONE, device: str = "cpu") -> Trainer:
+        """Return the trainer at its first step, its model drawn from the seed on the CPU and put on a device."""
         cutters = [Cutter(some, self.feed.crop) if some else None for some in (real, simulated)]
-        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1])
-        return Trainer(build(self.model, self.seed), feed, self.optimiser, self.criterion)
+        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], ranks)
+        criterion = Criterion(self.criterion, tuple(self.label_set.groups.values()))
+        return Trainer(build(self.model, self.seed).to(device), feed, self.optimiser, criterion)

@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from rspipe.models.criterion import Criterion, CriterionSpec
+from rspipe.models.criterion import Criterion, Loss
 from rspipe.models.errors import DataError
 from rspipe.models.feed import Batch, Feed
 from rspipe.models.lookahead import Lookahead
 from rspipe.models.specs import StrictModel
+
+Precision = Literal["float32", "bfloat16", "float16"]
+HALVES: MappingProxyType[Precision, torch.dtype] = MappingProxyType(
+    {"bfloat16": torch.bfloat16, "float16": torch.float16}
+)
 
 
 class OptimiserSpec(StrictModel):
@@ -21,43 +28,54 @@ class OptimiserSpec(StrictModel):
     lr: float = Field(default=1e-3, gt=0)
     lr_floor: float = Field(default=1e-6, ge=0)
     warmup_steps: int = Field(default=50, ge=0)
+    epoch_steps: int = Field(default=1, ge=1)
+    """For how many steps a rate of the cosine holds; the papers change it once per epoch."""
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=5.0, gt=0)
     """Gradients longer than this are shortened to it."""
     average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; 0 takes the last ones."""
+    precision: Precision = "float32"
+    """Of the matrix products in the model; weights, their updates and the loss are float32."""
 
 
 class Trainer:
-    """Everything that changes during a training. The same seed gives the same bits on one machine and thread count."""
+    """Everything that changes during a training. The same seed gives the same bits on one machine and thread count.
 
-    def __init__(self, model: nn.Module, feed: Feed, optimiser: OptimiserSpec, criterion: CriterionSpec) -> None:
+    Args:
+        model: on the device that it will be trained on.
+        feed: makes the batches, of this process's part if there are several.
+        optimiser: how its weights change.
+        criterion: what is made small.
+    """
+
+    def __init__(self, model: nn.Module, feed: Feed, optimiser: OptimiserSpec, criterion: Criterion) -> None:
         self.model = model
-        self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self.parameters = list(model.parameters())
+        self.average = {} if not optimiser.average else {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.feed = feed
         self.spec = optimiser
-        self.criterion = Criterion(criterion)
-        self.optimiser = torch.optim.AdamW(model.parameters(), lr=optimiser.lr, weight_decay=optimiser.weight_decay)
-        self.lookahead = Lookahead(list(model.parameters()))
+        self.criterion = criterion
+        self.ranks = feed.ranks
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True
+        )
+        self.lookahead = Lookahead(self.parameters)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=optimiser.precision == "float16")
         self.step = 0
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
-
-    def to(self, device: torch.device) -> None:
-        """Move everything to a device; before the first step only, the optimiser has no state yet."""
-        self.model.to(device)
-        self.average = {name: tensor.to(device) for name, tensor in self.average.items()}
-        self.lookahead.slow = [tensor.to(device) for tensor in self.lookahead.slow]
+        return self.parameters[0].device
 
     def learning_rate(self) -> float:
         """Return the rate of the coming step: a linear rise, then a cosine to the floor."""
         spec = self.spec
         if self.step < spec.warmup_steps:
             return spec.lr * (self.step + 1) / spec.warmup_steps
-        done = (self.step - spec.warmup_steps) / max(1, spec.steps - spec.warmup_steps)
+        since = self.step - spec.warmup_steps
+        done = (since - since % spec.epoch_steps) / max(1, spec.steps - spec.warmup_steps)
         return spec.lr_floor + (spec.lr - spec.lr_floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     def run(self, until: int | None = None) -> Iterator[dict[str, float]]:
@@ -65,31 +83,51 @@ class Trainer:
         for batch in self.feed.batches(self.step, self.spec.steps if until is None else until):
             yield self._advance(batch.to(self.device))
 
+    def settle(self) -> None:
+        """Give the model the averaged weights, those that are used; nothing is left to be trained after that."""
+        if self.average:
+            self.model.load_state_dict(self.average)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Return what the whole batch costs of which this process has a part."""
+        half = HALVES.get(self.spec.precision)
+        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+            output = self.model(batch.image, batch.valid)
+        labels = self.ranks.gathered(batch.labels)
+        return self.criterion(self.ranks.output(output), labels)
+
     def _advance(self, batch: Batch) -> dict[str, float]:
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
         # Stochastic depth draws from torch's own state: tying it to the step lets a resumed training repeat it.
-        torch.manual_seed(self.feed.seed * 1_000_003 + self.step)
-        loss = self.criterion(self.model(batch.image, batch.valid), batch.labels)
+        torch.manual_seed((self.feed.seed * 1_000_003 + self.step) * 1_009 + self.ranks.rank)
+        loss = self.loss(batch)
         if not bool(torch.isfinite(loss.total)):
             raise DataError(f"step {self.step}: the loss is {loss.total.item()}; lower the learning rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss.total)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
-        self.optimiser.step()
-        self.lookahead.step()
+        self._descend(loss.total)
         self._average()
         self.step += 1
         terms = {name: term.item() for name, term in loss.terms.items()}
         return {"step": self.step, "lr": rate, "loss": loss.total.item(), **terms}
 
+    def _descend(self, total: Tensor) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(total))
+        self.ranks.sum_gradients(self.parameters)
+        self.scaler.unscale_(self.optimiser)
+        nn.utils.clip_grad_norm_(self.parameters, self.spec.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.lookahead.step()
+
     @torch.no_grad()
     def _average(self) -> None:
         # Young averages forget faster, so that the initial weights do not linger.
-        decay = min(self.spec.average, (1 + self.step) / (10 + self.step)) if self.spec.average else 0.0
-        for name, tensor in self.model.state_dict().items():
+        decay = min(self.spec.average, (1 + self.step) / (10 + self.step))
+        now = self.model.state_dict() if self.average else {}
+        for name, tensor in now.items():
             if tensor.is_floating_point():
                 self.average[name].lerp_(tensor, 1 - decay)
             else:

@@ -92,9 +92,7 @@ class _Run:
         return measured
 
     def fit(self, name: str, patches: list[Patch]) -> Trainer:
-        trainer = self.recipe.trainer(patches, self.simulated)
-        if torch.cuda.is_available():
-            trainer.to(torch.device("cuda"))
+        trainer = self.recipe.trainer(patches, self.simulated, device="cuda" if torch.cuda.is_available() else "cpu")
         folder, digest = self.output / "checkpoints" / name, self._digest(patches)
         resume(trainer, folder, digest)
         began_s = time.monotonic()
@@ -110,7 +108,7 @@ class _Run:
                     save_checkpoint(trainer, folder, digest)
         save_checkpoint(trainer, folder, digest)
         self.progress.finish(name)
-        trainer.model.load_state_dict(trainer.average)
+        trainer.settle()
         return trainer
 
     def _digest(self, patches: Sequence[Patch]) -> str:

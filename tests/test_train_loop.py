@@ -160,6 +160,63 @@ def test_scores_add_up_and_find_the_likeliest_temperature() -> None:
     assert score.temperature == nearest
 
 
+def with_optimiser(**changes: float | str) -> Recipe:
+    return RECIPE.model_copy(update={"optimiser": RECIPE.optimiser.model_copy(update=changes)})
+
+
+def test_a_rate_can_hold_for_an_epoch() -> None:
+    trainer = fresh(with_optimiser(steps=40, warmup_steps=0, lr=1.0, lr_floor=0.0, epoch_steps=10))
+    rates = []
+    for step in (0, 9, 10, 19, 20, 39):
+        trainer.step = step
+        rates.append(trainer.learning_rate())
+    assert rates == pytest.approx([1.0, 1.0, 0.853553, 0.853553, 0.5, 0.146447], rel=1e-5)
+
+
+def test_without_an_average_the_last_weights_are_used(tmp_path: Path) -> None:
+    trainer = fresh(with_optimiser(average=0.0))
+    list(trainer.run(3))
+    last = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    save_checkpoint(trainer, tmp_path, RECIPE.digest)
+    resumed = fresh(with_optimiser(average=0.0))
+    assert resume(resumed, tmp_path, RECIPE.digest)
+    resumed.settle()
+    for name, tensor in resumed.model.state_dict().items():
+        assert torch.equal(tensor, last[name]), name
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_stays_near_and_resumes_to_the_bit(precision: str, tmp_path: Path) -> None:
+    exact = [facts["loss"] for facts in fresh().run(6)]
+    halved = fresh(with_optimiser(precision=precision))
+    first = list(halved.run(3))
+    assert all(parameter.dtype == torch.float32 for parameter in halved.parameters)
+    save_checkpoint(halved, tmp_path, "")
+    rest = list(halved.run(6))
+    found = [facts["loss"] for facts in first + rest]
+    assert found != exact
+    assert found == pytest.approx(exact, rel=0.05)
+    resumed = fresh(with_optimiser(precision=precision))
+    assert resume(resumed, tmp_path, "")
+    assert list(resumed.run(6)) == rest
+
+
+def test_a_group_of_the_recipe_is_learned_as_one_of_its_classes() -> None:
+    patch = random_patch(0)
+    labels = torch.where((patch.labels == 1) | (patch.labels == 2), 4, patch.labels).to(torch.uint8)
+    recipe = RECIPE.model_copy(update={"groups": {"cloud": ("thin cloud", "thick cloud")}})
+    trainer = recipe.trainer([replace(patch, labels=labels)], [])
+    assert trainer.criterion.groups == ((1, 2),)
+    assert 4 in trainer.feed.batch(0).labels
+    assert all(facts["loss"] > 0 for facts in trainer.run(3))
+
+
+def test_more_makers_make_the_same_batches() -> None:
+    feed = fresh().feed
+    for one, other in zip(feed.batches(1, 6), replace(feed, makers=3).batches(1, 6), strict=True):
+        assert torch.equal(one.image, other.image)
+
+
 @pytest.mark.slow
 def test_two_patches_are_learned() -> None:
     spec = RECIPE.optimiser.model_copy(update={"steps": 150, "lr": 2e-3})
@@ -167,6 +224,6 @@ def test_two_patches_are_learned() -> None:
     model = RECIPE.model.model_copy(update={"width": 128})
     trainer = fresh(RECIPE.model_copy(update={"optimiser": spec, "feed": feed, "model": model}))
     list(trainer.run())
-    trainer.model.load_state_dict(trainer.average)
+    trainer.settle()
     normalise = Normaliser.of(RECIPE.card_bands, torch.device("cpu"))
     assert scored(trainer.model, [random_patch(0), random_patch(1)], normalise, CLASSES).confusion.mean_iou > 0.9

@@ -30,12 +30,11 @@ def recipe_of(protocol: Protocol, cell: Cell) -> Recipe:
 
 def train_and_score(recipe: Recipe, learned: Sequence[Patch], held: Sequence[Patch], device: torch.device) -> Outcome:
     """Train on some patches, then predict the others whole, with the average of the weights."""
-    trainer = recipe.trainer(list(learned), [])
-    trainer.to(device)
+    trainer = recipe.trainer(list(learned), [], device=str(device))
     for facts in trainer.run():
         if facts["step"] % 50 == 0:
             print(f"step {facts['step']:.0f} loss {facts['loss']:.3f}", flush=True)
-    trainer.model.load_state_dict(trainer.average)
+    trainer.settle()
     normalise = Normaliser.of(recipe.card_bands, torch.device("cpu"))
     classes = recipe.model.classes
     patches = {patch.name: scored(trainer.model, [patch], normalise, classes).confusion for patch in held}
