@@ -23,13 +23,12 @@ import torch
 from bench.csmask import mask_and_score
 from bench.folds import read_patches, split
 from bench.learned import Outcome, recipe_of, train_and_score
+from bench.lines import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.paired import Paired, drawn, paired, united
 from bench.protocol import Cell, Protocol
-from bench.results import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.table import CLOUDS, tables, write
 from bench.tree import grow_and_score
 
-from rspipe.catalogs.legends import legend_of
 from rspipe.models.data import Patch
 from rspipe.models.recipe import Recipe
 
@@ -78,7 +77,7 @@ class Runner:
         if cell.variant == "csmask":
             if self.csmask is None:
                 raise SystemExit("csmask needs --csmask PYTHON, an interpreter that has it; see bench/csmask.py")
-            return mask_and_score(self.csmask, names, legend_of(recipe.legend), held)
+            return mask_and_score(self.csmask, names, recipe.legend_classes, held)
         return train_and_score(recipe_of(self.protocol, cell), learned, held, device())
 
     def reference(self, dataset: str) -> Recipe:
@@ -136,8 +135,7 @@ def show_paired(options: argparse.Namespace) -> None:
     if not shared:
         raise SystemExit(f"no patch of {options.dataset} was scored by both {options.a} and {options.b}")
     print(words("mIoU", paired(first, second, drawn(shared))))
-    legend = protocol.dataset(options.dataset)["legend"]
-    names = [entry.name for entry in legend_of(str(legend)).classes]
+    names = protocol.classes(options.dataset)
     if CLOUDS & set(names):
         cloud = united([int(name in CLOUDS) for name in names])
         print(words("cloud IoU", paired(first, second, drawn(shared), cloud)))

@@ -1,16 +1,19 @@
 """The patches of a data set, and which of them a fold holds back."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from bench.protocol import Json, Protocol, texts, whole
+from pydantic import TypeAdapter
 
-from rspipe.models.data import Patch, read_folder
+from rspipe.models.data import Patch
+from rspipe.models.folds import dealt_to_folds
+from rspipe.models.labelling import Wanted
 from rspipe.models.recipe import Recipe
-from rspipe.pipeline.train import dealt_to_folds
+from rspipe.models.sources import Sources, read_sources
 
 DEAL_SEED = 0
 
@@ -37,11 +40,9 @@ class Split:
 def read_patches(protocol: Protocol, dataset: str, data: Path, recipe: Recipe) -> list[Patch]:
     """Read all patches of a data set, in the bands of a recipe."""
     settings = protocol.dataset(dataset)
-    folders = [data / folder for folder in texts(settings, "folders", [])]
-    pixel_m = _number(settings["pixel_m"])
-    return list(
-        chain.from_iterable(read_folder(folder, recipe.card_bands, recipe.model.classes, pixel_m) for folder in folders)
-    )
+    sources = TypeAdapter(Sources).validate_json(json.dumps(settings["folders"]))
+    wanted = Wanted(recipe.card_bands, recipe.label_set, _number(settings["pixel_m"]))
+    return read_sources([source.under(data) for source in sources], wanted)
 
 
 def split(protocol: Protocol, dataset: str, fold: int, patches: Sequence[Patch]) -> Split:
@@ -52,7 +53,7 @@ def split(protocol: Protocol, dataset: str, fold: int, patches: Sequence[Patch])
         held = {patch.name for patch in patches if any(patch.name.startswith(prefix) for prefix in named)}
     else:
         scenes = sorted({patch.scene for patch in patches})
-        dealt = dealt_to_folds(len(scenes), whole(settings["folds"]), DEAL_SEED)
+        dealt = dealt_to_folds(scenes, whole(settings["folds"]), DEAL_SEED)
         out = {scene for scene, where in zip(scenes, dealt, strict=True) if where == fold}
         held = {patch.name for patch in patches if patch.scene in out}
     learned = [patch for patch in patches if patch.name not in held]

@@ -49,6 +49,16 @@ class Protocol:
         """Return the settings of a data set."""
         return named(self.document["datasets"], name)
 
+    def classes(self, dataset: str) -> list[str]:
+        """Return the names of a data set's classes in the order of their ids; its legend is a name or written out."""
+        legend = self.dataset(dataset)["legend"]
+        if isinstance(legend, str):
+            return [entry.name for entry in legend_of(legend).classes]
+        entries = section(legend)["classes"]
+        if not isinstance(entries, list):
+            raise TypeError(f"{dataset}: classes of a legend must be a list")
+        return [str(section(entry)["name"]) for entry in entries]
+
     def variant(self, name: str) -> dict[str, Json]:
         """Return the settings of a variant."""
         return named(self.document["variants"], name)
@@ -112,11 +122,10 @@ class Protocol:
         model = section(variant["model"])
         pyramid: dict[str, Json] = {"size": "pico", "drop_path": 0.1, "in_bands": len(bands)}
         pyramid |= section(model.get("pyramid", {}))
-        classes = len(legend_of(str(dataset["legend"])).classes)
         return {
             "legend": dataset["legend"],
             "seed": cell.seed,
-            "model": {**model, "pyramid": pyramid, "classes": classes},
+            "model": {**model, "pyramid": pyramid, "classes": len(self.classes(cell.dataset))},
             "bands": bands,
             "feed": dataset["feed"],
             "optimiser": self.document["optimiser"],

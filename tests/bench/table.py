@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from bench.lines import RESULTS, Line, pooled, read_lines, valid
 from bench.protocol import Cell, Protocol
-from bench.results import RESULTS, Line, pooled, read_lines, valid
 
-from rspipe.catalogs.legends import legend_of
 from rspipe.models.metrics import Confusion
 
 README = Path(__file__).parents[2] / "README.md"
@@ -23,25 +22,19 @@ def tables(protocol: Protocol, lines: Sequence[Line]) -> str:
 
 
 def _table(protocol: Protocol, dataset: str, known: Mapping[Cell, Line]) -> str:
-    classes = _classes(protocol, dataset)
+    classes = protocol.classes(dataset)
     cloudy = bool(CLOUDS & set(classes))
     heads = [dataset, "runs", "mIoU pooled", "over the runs", *classes, *(["cloud"] if cloudy else [])]
-    rows, missing = [], []
+    rows, made, wanted = [], 0, 0
     for variant in protocol.variants(dataset):
         cells = [cell for cell in protocol.cells(dataset) if cell.variant == variant]
         done = [known[cell] for cell in cells if cell in known]
         rows.append([protocol.title(variant), f"{len(done)}/{len(cells)}", *_scores(protocol, variant, done, classes)])
-        if len(done) < len(cells):
-            missing.append(f"{protocol.title(variant)} {len(cells) - len(done)}")
+        made, wanted = made + len(done), wanted + len(cells)
     text = "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
-    return f"{text}\n\nRuns missing: {'; '.join(missing)}." if missing else text
-
-
-def _classes(protocol: Protocol, dataset: str) -> list[str]:
-    legend = protocol.dataset(dataset)["legend"]
-    if isinstance(legend, str):
-        return [entry.name for entry in legend_of(legend).classes]
-    raise TypeError(f"{dataset}: legend must be a name")
+    if made == wanted:
+        return text
+    return f"{text}\n\n{wanted - made} of {wanted} runs are missing; a row that lacks some pools the folds that it has."
 
 
 def _scores(protocol: Protocol, variant: str, done: Sequence[Line], classes: Sequence[str]) -> list[str]:
