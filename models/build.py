@@ -4,6 +4,7 @@ import torch
 
 from rspipe.models.bicor import BiCoR
 from rspipe.models.d2ls import D2LS
+from rspipe.models.ktda import KTDA
 from rspipe.models.plain import Plain
 from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import ModelSpec
@@ -19,4 +20,6 @@ def build(spec: ModelSpec, seed: int = 0) -> Segmenter:
 def _built(spec: ModelSpec) -> Segmenter:
     if spec.name == "bicor":
         return BiCoR(spec)
+    if spec.name == "ktda":
+        return KTDA(spec)
     return Plain(spec) if spec.dictionary == "none" else D2LS(spec)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rspipe.models.align import resized
 from rspipe.models.dice import dice_loss
+from rspipe.models.distill import DistillSpec, Taught, distillation
 from rspipe.models.outputs import SegOutput
 from rspipe.models.scatter import scatter_ratio
 from rspipe.models.smooth_ce import Mean, SmoothCE
@@ -32,6 +33,8 @@ class CriterionSpec(StrictModel):
     """Of the scatter ratio of every table."""
     scatter_floor: float = Field(default=0.0, ge=0.0)
     """The smallest distance between classes that the ratio divides by."""
+    distill: DistillSpec = DistillSpec()
+    """Of the aligned maps against a teacher's, where there is one."""
     class_weights: tuple[float, ...] | None = None
     """How much a pixel of each class counts in the cross-entropies. None: all alike, as in the papers."""
 
@@ -40,6 +43,7 @@ PUBLISHED: MappingProxyType[str, CriterionSpec] = MappingProxyType(
     {
         "d2ls": CriterionSpec(),
         "bicor": CriterionSpec(scatter=0.1, scatter_floor=1e-4),
+        "ktda": CriterionSpec(smoothing=0.0, dice=0.0),
     }
 )
 """Name of an architecture -> the weights of its released code."""
@@ -63,12 +67,13 @@ class Criterion:
         self.groups = tuple(groups)
         self._ce = SmoothCE(spec.smoothing, spec.mean, spec.class_weights, self.groups)
 
-    def __call__(self, output: SegOutput, labels: Tensor) -> Loss:
+    def __call__(self, output: SegOutput, labels: Tensor, taught: Taught | None = None) -> Loss:
         """Return the loss of one batch.
 
         Args:
             output: what the model returned in training mode.
             labels: (B, H, W) int64 class ids, and N, N + 1, ... for the groups; 255 is ignored.
+            taught: what a teacher makes of the same images; None where there is no teacher.
         """
         spec = self.spec
         ce, dice = self._ce, self._dice
@@ -83,6 +88,8 @@ class Criterion:
             weighted[f"heat{index or ''}_dice"] = (spec.heat, dice(logits, labels))
         for index, table in enumerate(output.tables):
             weighted[f"scatter{index or ''}"] = (spec.scatter, scatter_ratio(table, spec.scatter_floor))
+        if taught is not None:
+            weighted["distill"] = (spec.distill.weight, distillation(output.aligned, taught, spec.distill))
         total = torch.stack([weight * term for weight, term in weighted.values()]).sum()
         return Loss(total, {name: term.detach() for name, (_, term) in weighted.items()})
 

@@ -5,13 +5,15 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from rspipe.models.outputs import SegOutput
-from rspipe.models.specs import BiCoRSpec, D2LSSpec
+from rspipe.models.specs import BiCoRSpec, D2LSSpec, KTDASpec
 
 
 class Segmenter(nn.Module):
     """A model as `build.build` makes it."""
 
-    spec: D2LSSpec | BiCoRSpec
+    spec: D2LSSpec | BiCoRSpec | KTDASpec
+    train_only: tuple[str, ...] = ()
+    """Parts that act in training only: they are neither in weights files nor in a card's count of parameters."""
 
     @abstractmethod
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:

@@ -22,6 +22,9 @@ class PyramidSpec(StrictModel):
     """Largest stochastic depth rate, reached at the last block; active in training only."""
     level_norms: bool = False
     """Normalise each output map over its channels (KTDA does, D2LS does not)."""
+    compress: bool = False
+    """Take asinh of the normalised numbers first. With mean 0 and a small `stddev` of a reflectance (0.1) it is a
+    logarithm of all that is brighter: a change of light becomes a shift, a ratio of bands a difference."""
 
 
 class AttentionSpec(StrictModel):
@@ -138,5 +141,5 @@ def _check_width(width: int, exchange: AttentionSpec | SynergySpec | None) -> No
         raise ValueError(f"half of width {width} must be a multiple of heads {exchange.heads}")
 
 
-ModelSpec = Annotated[D2LSSpec | BiCoRSpec, Field(discriminator="name")]
+ModelSpec = Annotated[D2LSSpec | BiCoRSpec | KTDASpec, Field(discriminator="name")]
 """Every architecture that `build.build` knows."""

@@ -10,13 +10,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from rspipe.models.errors import WeightsError
+from rspipe.models.segmenter import Segmenter
 
 HEADER_ALLOWANCE_BYTES = 2**20
 DIFFERENCES_SHOWN = 5
 
 
 def save_weights(model: nn.Module, path: Path) -> str:
-    """Write all parameters and buffers of a model.
+    """Write the parameters and buffers that inference needs.
 
     Returns:
         The SHA-256 of the file, in hexadecimal.
@@ -25,7 +26,7 @@ def save_weights(model: nn.Module, path: Path) -> str:
         WeightsError: the name does not end in `.safetensors`, or a number is NaN or infinite.
     """
     _check_suffix(path)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in inference_state(model).items()}
     _refuse(path, _not_finite(state))
     payload = save(state)
     path.write_bytes(payload)
@@ -33,8 +34,9 @@ def save_weights(model: nn.Module, path: Path) -> str:
 
 
 def load_weights(model: nn.Module, path: Path, sha256: str | None = None) -> None:
-    """Fill a model from a file that must hold exactly its tensors.
+    """Fill a model from a file that must hold exactly the tensors of `inference_state`.
 
+    Parts that act in training only are left as they are.
     The bytes that are hashed are the bytes that are parsed; the file is read once.
 
     Args:
@@ -46,7 +48,7 @@ def load_weights(model: nn.Module, path: Path, sha256: str | None = None) -> Non
         WeightsError: the file is missing, too large, not safetensors, not of that digest, or differs from the model in
             names, shapes or types, or holds a NaN or an infinity. The first five differences are listed.
     """
-    expected = model.state_dict()
+    expected = inference_state(model)
     payload = _read(path, sum(tensor.nbytes for tensor in expected.values()))
     found_sha256 = hashlib.sha256(payload).hexdigest()
     if sha256 is not None and found_sha256 != sha256:
@@ -60,7 +62,20 @@ def load_weights(model: nn.Module, path: Path, sha256: str | None = None) -> Non
             f"{path} is not a whole safetensors file ({error}); other formats are never opened"
         ) from error
     _refuse(path, _differences(expected, state) or _not_finite(state))
-    model.load_state_dict(state)
+    model.load_state_dict(model.state_dict() | state)
+
+
+def inference_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors by name, without those of parts that act in training only."""
+    left_out = tuple(f"{part}." for part in model.train_only) if isinstance(model, Segmenter) else ()
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(left_out)}
+
+
+def inference_parameters(model: nn.Module) -> int:
+    """Return how many numbers inference needs, buffers not counted."""
+    return sum(
+        model.get_parameter(name).numel() for name in inference_state(model).keys() & dict(model.named_parameters())
+    )
 
 
 def sha256_of(path: Path) -> str:
