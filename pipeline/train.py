@@ -1,6 +1,5 @@
 """Trains a model: the weights that are shipped, the folds that measure them, and the card that tells of both."""
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -16,11 +15,14 @@ from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.card import ModelCard
 from rspipe.models.checkpoint import resume, save_checkpoint
 from rspipe.models.crops import Size, shrunk
-from rspipe.models.data import Patch, read_folder
+from rspipe.models.data import Patch, digest_of
+from rspipe.models.folds import dealt_to_folds
+from rspipe.models.labelling import SourceSpec, Wanted
 from rspipe.models.mlm import GroundResolution, Training
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
 from rspipe.models.score import scored
+from rspipe.models.sources import read_sources
 from rspipe.models.train import Trainer
 from rspipe.models.weights import save_weights
 from rspipe.pipeline.errors import ConfigError
@@ -66,18 +68,20 @@ class _Run:
     def recipe(self) -> Recipe:
         return self.config.recipe
 
-    def read(self, folders: Sequence[Path]) -> list[Patch]:
-        bands, classes, pixel_m = self.recipe.card_bands, self.recipe.model.classes, self.config.data.pixel_m
-        return list(chain.from_iterable(read_folder(folder, bands, classes, pixel_m) for folder in folders))
+    def read(self, sources: Sequence[SourceSpec]) -> list[Patch]:
+        wanted = Wanted(self.recipe.card_bands, self.recipe.label_set, self.config.data.pixel_m)
+        return read_sources(sources, wanted)
 
     def cross_validate(self) -> list[Measured]:
         settings = self.config.folds
         if settings is None:
             return []
         patches = self.read(settings.folders)
-        if len(patches) < settings.count:
-            raise ConfigError(f"folds.count is {settings.count}, there are only {len(patches)} patches")
-        dealt = dealt_to_folds(len(patches), settings.count, settings.seed)
+        scenes = [patch.scene for patch in patches]
+        if len(set(scenes)) < settings.count:
+            found = f"only {len(patches)} patches from {len(set(scenes))} scenes"
+            raise ConfigError(f"folds.count is {settings.count}, there are {found}")
+        dealt = dealt_to_folds(scenes, settings.count, settings.seed)
         return [self._fold(fold, patches, dealt == fold) for fold in range(settings.count)]
 
     def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
@@ -113,11 +117,7 @@ class _Run:
 
     def _digest(self, patches: Sequence[Patch]) -> str:
         """Return the SHA-256 over the recipe and every number that is learned from."""
-        digest = hashlib.sha256(self.recipe.digest.encode())
-        for patch in chain(patches, self.simulated):
-            for part in (patch.bands, patch.labels):
-                digest.update(part.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_of(chain(patches, self.simulated), self.recipe.digest)
 
     def measure(self, trainer: Trainer, patches: list[Patch]) -> Measured:
         classes, coarsest_m = self.recipe.model.classes, self.recipe.feed.crop.coarsest_m
@@ -174,13 +174,6 @@ class _Run:
             weights_name=weights_name,
             weights_sha256=weights_sha256,
         )
-
-
-def dealt_to_folds(patches: int, folds: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the fold of each patch: a shuffled deck dealt round, so that folds differ by one patch at most."""
-    fold = np.empty(patches, dtype=np.int64)
-    fold[np.random.default_rng(seed).permutation(patches)] = np.arange(patches) % folds
-    return fold
 
 
 def _coarsened(patch: Patch, pixel_m: float) -> Patch:

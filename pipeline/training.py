@@ -10,10 +10,9 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from rspipe.catalogs.errors import YamlError
 from rspipe.catalogs.yamlfile import Yaml, dotted, parse_yaml, read_document
 from rspipe.models.recipe import Recipe
+from rspipe.models.sources import Sources
 from rspipe.pipeline.config import Section
 from rspipe.pipeline.errors import ConfigError
-
-Folders = Annotated[tuple[Path, ...], Field(min_length=1)]
 
 
 class SimulatedPatches(Section):
@@ -25,21 +24,22 @@ class SimulatedPatches(Section):
 
 
 class CrossValidation(Section):
-    """Patches dealt to folds; each fold is scored by a model that saw none of its patches."""
+    """Scenes dealt to folds; each fold is scored by a model that saw no patch of its scenes."""
 
     count: int = Field(ge=2)
-    folders: Folders
-    """Folders with images/ and masks/. Every patch counts as a scene of its own."""
+    folders: Sources
+    """Labelled patches, as `data.train` names them."""
     seed: int = Field(default=0, ge=0)
 
 
 class DataSettings(Section):
-    """Labelled patches: folders with images/ and masks/, bands by their description."""
+    """Labelled patches: each entry is a folder with images/ and masks/, or says more of itself (`models.sources`)."""
 
-    train: Folders
-    score: Folders | None = None
+    train: Sources
+    score: Sources | None = None
     """Scored once, by the final weights."""
     pixel_m: float = Field(gt=0)
+    """Ground size of a pixel where neither a file nor its source says it."""
 
 
 class CardText(Section):
@@ -116,8 +116,8 @@ def _set(content: dict[str, Yaml], setting: str) -> None:
 def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
     """Return the settings with every folder made absolute."""
 
-    def under(folders: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(root / folder for folder in folders)
+    def under(sources: Sources) -> Sources:
+        return tuple(source.under(root) for source in sources)
 
     score = under(config.data.score) if config.data.score else None
     data = config.data.model_copy(update={"train": under(config.data.train), "score": score})

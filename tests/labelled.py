@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
+from affine import Affine
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand
@@ -31,13 +32,20 @@ def random_patch(seed: int, side_px: int = 64, pixel_m: float = 30.0) -> Patch:
 
 
 def write_raster(
-    path: Path, data: np.ndarray, descriptions: list[str] | None = None, nodata: float | None = None
+    path: Path,
+    data: np.ndarray,
+    descriptions: list[str] | None = None,
+    nodata: float | None = None,
+    *,
+    transform: Affine | None = None,
+    crs: str = "EPSG:32632",
 ) -> None:
-    """Write (bands, H, W) as a GeoTIFF without georeferencing."""
+    """Write (bands, H, W) as a GeoTIFF, without georeferencing unless a transform is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = data.shape
     profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": data.dtype.name}
-    with rasterio.open(path, "w", nodata=nodata, **profile) as file:
+    place = {"transform": transform, "crs": crs} if transform else {}
+    with rasterio.open(path, "w", nodata=nodata, **profile, **place) as file:
         file.write(data)
         for index, text in enumerate(descriptions or [], start=1):
             file.set_band_description(index, text)

@@ -3,17 +3,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from labelled import BANDS, random_patch, write_raster
 
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import DataError
+from rspipe.models.foldersource import FolderSource
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.progress import Progress
-from rspipe.pipeline.train import dealt_to_folds, train
+from rspipe.pipeline.train import train
 from rspipe.pipeline.training import load_training
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -25,7 +25,7 @@ simulated: {patches: 1, size_px: 64}
 folds: {count: 2, folders: [train, val]}
 recipe:
   legend: cloud-thickness
-  model: {pyramid: {size: pico, in_bands: 4}, classes: 4, width: 32, heads: 4, stages: 1}
+  model: {name: d2ls, pyramid: {size: pico, in_bands: 4}, classes: 4, width: 32, heads: 4, stages: 1}
   bands:
     - {name: blue, required: true, mean: 0.2, stddev: 0.1}
     - {name: nir, required: true, mean: 0.3, stddev: 0.2}
@@ -101,18 +101,11 @@ def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> 
         fit(config, tmp_path / "out")
 
 
-def test_folds_differ_by_one_patch_at_most() -> None:
-    for patches in (5, 23, 29):
-        sizes = np.bincount(dealt_to_folds(patches, 5, seed=3), minlength=5)
-        assert sizes.sum() == patches
-        assert sizes.max() - sizes.min() <= 1
-
-
 def test_settings_and_the_data_folder_win_over_the_file(config: Path, tmp_path: Path) -> None:
     found = load_training(config, tmp_path / "elsewhere", ["recipe.seed=7", "folds=null"])
     assert found.recipe.seed == 7
     assert found.folds is None
-    assert found.data.train == (tmp_path / "elsewhere" / "train",)
+    assert found.data.train == (FolderSource(folder=tmp_path / "elsewhere" / "train"),)
 
 
 def test_what_is_wrong_is_named_with_its_place(config: Path) -> None:
@@ -125,7 +118,7 @@ def test_what_is_wrong_is_named_with_its_place(config: Path) -> None:
 
 def test_more_folds_than_patches_are_refused(config: Path, tmp_path: Path) -> None:
     config.write_text(TINY.replace("count: 2", "count: 9"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="only 3 patches"):
+    with pytest.raises(ConfigError, match="only 3 patches from 3 scenes"):
         fit(config, tmp_path / "out")
 
 

@@ -1,0 +1,37 @@
+"""Sources of labelled patches, as a training names them."""
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from rspipe.models.data import Patch
+from rspipe.models.foldersource import FolderSource
+from rspipe.models.labelling import SourceSpec, Wanted
+from rspipe.models.scenesource import SceneSource
+
+
+def _spelled_out(value: Any) -> Any:  # noqa: ANN401  whatever the file holds
+    """Let a bare path stand for a folder with images/ and masks/, and a mapping without kind for a folder."""
+    if isinstance(value, str):
+        return {"kind": "folder", "folder": value}
+    return {"kind": "folder"} | value if isinstance(value, dict) else value
+
+
+type Source = Annotated[
+    Annotated[FolderSource | SceneSource, Field(discriminator="kind")],
+    BeforeValidator(_spelled_out),
+]
+"""One entry of a training's list of labelled data."""
+
+type Sources = Annotated[tuple[Source, ...], Field(min_length=1)]
+
+
+def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> list[Patch]:
+    """Read the patches of all sources, in the order in which these are named.
+
+    Raises:
+        DataError: a source cannot be read.
+    """
+    return list(chain.from_iterable(source.patches(wanted) for source in sources))
