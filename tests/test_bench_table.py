@@ -18,7 +18,7 @@ LEGEND: Json = {"name": "two", "classes": [{"id": 0, "name": "a"}, {"id": 1, "na
 SMALL = Protocol(
     {
         "optimiser": {"steps": 3},
-        "datasets": {"d": {"folds": 2, "legend": LEGEND, "folders": ["x"]}},
+        "datasets": {"d": {"folds": 2, "legend": LEGEND}},
         "variants": {
             "net": {"title": "a net", "model": {"name": "d2ls"}},
             "tree": {"title": "a tree"},
@@ -108,10 +108,10 @@ def test_every_patch_scores_once_and_no_scene_is_on_both_sides() -> None:
 
 
 def test_named_scenes_score_where_a_data_set_names_them() -> None:
-    settings = {"datasets": {"d": {"scored": ["p1", "p7"]}}}
+    settings = {"datasets": {"d": {"scored": ["s1", "s3"]}}}
     parts = split(Protocol(settings), "d", 0, patches())  # type: ignore[arg-type]
-    assert [patch.name for patch in parts.scored] == ["p1", "p7"]
-    assert len(parts.learned) == 8
+    assert [patch.name for patch in parts.scored] == ["p2", "p3", "p6", "p7"]
+    assert len(parts.learned) == 6
 
 
 def test_every_recipe_of_the_comparison_can_be_built() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench.csmask import mask_and_score
-from bench.folds import read_patches, split
+from bench.folds import Split, read_patches, split
 from bench.learned import Outcome, recipe_of, train_and_score
 from bench.lines import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.paired import Paired, drawn, paired, united
@@ -32,7 +32,7 @@ from bench.tree import grow_and_score
 from rspipe.models.data import Patch
 from rspipe.models.recipe import Recipe
 
-REFERENCE = "plain"
+REFERENCE = "d2ls"
 """The variant whose recipe says which bands and classes the peers without a recipe see."""
 
 
@@ -49,7 +49,7 @@ class Runner:
         """Run one cell."""
         began_s = time.perf_counter()
         parts = split(self.protocol, cell.dataset, cell.fold, patches)
-        outcome = self._outcome(cell, parts.learned, parts.scored)
+        outcome = self._outcome(cell, parts)
         total = sum(found.counts for found in outcome.patches.values())
         return Line(
             dataset=cell.dataset,
@@ -62,32 +62,34 @@ class Runner:
             steps=outcome.steps,
             parameters=outcome.parameters,
             seconds=round(time.perf_counter() - began_s, 1),
-            device=device().type,
+            device=device(),
             threads=self.threads,
             versions={name: version(name) for name in ("torch", "numpy", "scikit-learn")},
             confusion=np.asarray(total).tolist(),
             patches={name: found.counts.tolist() for name, found in sorted(outcome.patches.items())},
         )
 
-    def _outcome(self, cell: Cell, learned: list[Patch], held: list[Patch]) -> Outcome:
+    def _outcome(self, cell: Cell, parts: Split) -> Outcome:
         recipe = self.reference(cell.dataset)
         names = [band.name for band in recipe.bands]
         if cell.variant == "tree":
-            return grow_and_score(names, recipe.model.classes, learned, held, cell.seed)
+            return grow_and_score(names, recipe.model.classes, parts, cell.seed)
         if cell.variant == "csmask":
             if self.csmask is None:
                 raise SystemExit("csmask needs --csmask PYTHON, an interpreter that has it; see bench/csmask.py")
-            return mask_and_score(self.csmask, names, recipe.legend_classes, held)
-        return train_and_score(recipe_of(self.protocol, cell), learned, held, device())
+            return mask_and_score(self.csmask, names, recipe.legend_classes, parts.scored)
+        taught = "teacher" in self.protocol.variant(cell.variant)
+        teacher = recipe_of(self.protocol, cell, "teacher") if taught else None
+        return train_and_score(recipe_of(self.protocol, cell), parts, device(), teacher)
 
     def reference(self, dataset: str) -> Recipe:
         """Return the recipe that stands for a data set's bands and classes."""
         return recipe_of(self.protocol, Cell(dataset, REFERENCE, 0, 0))
 
 
-def device() -> torch.device:
+def device() -> str:
     """Return where networks are trained."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def commit() -> str:

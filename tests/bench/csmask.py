@@ -21,6 +21,8 @@ from rspipe.models.data import Patch
 from rspipe.models.metrics import Confusion
 
 BANDS = ("blue", "green", "red", "nir", "swir16", "swir22")
+MEANINGS = (("clear",), ("cloud", "thick cloud"), ("cloud shadow",))
+"""Its ids in their order -> what our legends may call that."""
 WORKER = """
 import sys
 import numpy as np
@@ -51,9 +53,13 @@ def masked(python: Path, names: Sequence[str], patches: Sequence[Patch]) -> dict
 
 def mask_and_score(python: Path, names: Sequence[str], legend: Legend, held: Sequence[Patch]) -> Outcome:
     """Score its masks; what it calls cloud counts as thick, so only the union of the cloud classes means anything."""
-    ids = np.array([legend.by_name(name).id for name in ("clear", "thick cloud", "cloud shadow")], dtype=np.uint8)
+    ids = np.array([_id_of(legend, meanings) for meanings in MEANINGS], dtype=np.uint8)
     masks = masked(python, names, held)
     classes = len(legend.classes)
     return Outcome(
         {patch.name: Confusion.of(patch.labels.numpy(), ids[masks[patch.name]], classes) for patch in held}, 0, 0
     )
+
+
+def _id_of(legend: Legend, names: Sequence[str]) -> int:
+    return next(entry.id for entry in legend.classes if entry.name in names)

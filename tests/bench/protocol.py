@@ -65,8 +65,7 @@ class Protocol:
 
     def variants(self, dataset: str) -> list[str]:
         """Return the variants that a data set's table has, in its order."""
-        known = section(self.document["variants"])
-        return [name for name, settings in known.items() if dataset in texts(section(settings), "datasets", [dataset])]
+        return texts(self.dataset(dataset), "variants", list(section(self.document["variants"])))
 
     def title(self, variant: str) -> str:
         """Return how a variant is called in the table."""
@@ -103,7 +102,7 @@ class Protocol:
 
     def settings(self, cell: Cell) -> dict[str, Json]:
         """Return everything but the data that decides what a cell scores."""
-        shared = {name: value for name, value in self.dataset(cell.dataset).items() if name != "folders"}
+        shared = {name: value for name, value in self.dataset(cell.dataset).items() if name not in _LISTS}
         variant = {name: value for name, value in self.variant(cell.variant).items() if name not in _WORDS}
         optimiser = self.document["optimiser"] if "model" in variant else None
         return {"dataset": shared, "variant": variant, "optimiser": optimiser, "fold": cell.fold, "seed": cell.seed}
@@ -113,13 +112,13 @@ class Protocol:
         text = json.dumps(self.settings(cell), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def recipe(self, cell: Cell) -> dict[str, Json]:
-        """Return the recipe of a cell that trains a network, as `rspipe.models.recipe.Recipe` reads it."""
+    def recipe(self, cell: Cell, part: str = "model") -> dict[str, Json]:
+        """Return the recipe of a cell that trains a network, or of its `teacher`, as `Recipe` reads it."""
         dataset, variant = self.dataset(cell.dataset), self.variant(cell.variant)
         bands = dataset["bands"]
         if not isinstance(bands, list):
             raise TypeError(f"{cell.dataset}: bands must be a list")
-        model = section(variant["model"])
+        model = section(variant[part])
         pyramid: dict[str, Json] = {"size": "pico", "drop_path": 0.1, "in_bands": len(bands)}
         pyramid |= section(model.get("pyramid", {}))
         return {
@@ -133,7 +132,9 @@ class Protocol:
         }
 
 
-_WORDS = {"title", "scope", "datasets"}
+_LISTS = {"sources", "variants"}
+"""What a data set says that decides no score: the data have a digest of their own."""
+_WORDS = {"title", "scope"}
 
 
 def section(value: Json) -> dict[str, Json]:
@@ -156,6 +157,13 @@ def whole(value: Json) -> int:
     if not isinstance(value, int):
         raise TypeError(f"{SETTINGS.name}: a whole number was expected, found {value!r}")
     return value
+
+
+def number(value: Json) -> float:
+    """Return a number that must be one."""
+    if not isinstance(value, int | float):
+        raise TypeError(f"{SETTINGS.name}: a number was expected, found {value!r}")
+    return float(value)
 
 
 def texts(settings: Mapping[str, Json], name: str, default: Sequence[str]) -> list[str]:

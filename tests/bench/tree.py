@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from bench.features import features
+from bench.folds import Split
 from bench.learned import Outcome
 from numpy.typing import NDArray
 
@@ -15,22 +16,19 @@ PIXELS_PER_PATCH = 2000
 ITERATIONS = 120
 
 
-def grow_and_score(
-    names: Sequence[str], classes: int, learned: Sequence[Patch], held: Sequence[Patch], seed: int
-) -> Outcome:
+def grow_and_score(names: Sequence[str], classes: int, parts: Split, seed: int) -> Outcome:
     """Fit on pixels drawn from every patch, then predict every pixel of the others.
 
     Args:
         names: of the bands, in the order of the patches'.
         classes: how many there are.
-        learned: patches to fit on.
-        held: patches to predict.
+        parts: patches to fit on, and patches to predict.
         seed: draws the pixels.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng(seed)
-    drawn = [_drawn(names, patch, rng) for patch in learned]
+    drawn = [_drawn(names, patch, rng) for patch in parts.learned]
     seen, labels = (np.concatenate(part) for part in zip(*drawn, strict=True))
     tree = HistGradientBoostingClassifier(
         max_iter=ITERATIONS, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=60, l2_regularization=1.0,
@@ -40,7 +38,7 @@ def grow_and_score(
     weights = 1 / np.sqrt(np.bincount(labels, minlength=classes).clip(1) / labels.size)
     tree.fit(seen, labels, sample_weight=weights[labels])
     patches = {}
-    for patch in held:
+    for patch in parts.scored:
         flat = _features(names, patch).reshape(-1, seen.shape[1])
         guess = tree.predict(flat).reshape(patch.labels.shape)
         patches[patch.name] = Confusion.of(patch.labels.numpy(), guess, classes)
