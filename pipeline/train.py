@@ -1,7 +1,6 @@
 """Trains a model: the weights that are shipped, the folds that measure them, and the card that tells of both."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,7 +12,6 @@ import torch
 from rspipe.catalogs.simulated import training_patch
 from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.card import ModelCard
-from rspipe.models.checkpoint import resume, save_checkpoint
 from rspipe.models.crops import Size, shrunk
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.folds import dealt_to_folds
@@ -24,14 +22,15 @@ from rspipe.models.recipe import Recipe
 from rspipe.models.score import scored
 from rspipe.models.sources import read_sources
 from rspipe.models.train import Trainer
-from rspipe.models.weights import save_weights
+from rspipe.models.weights import inference_parameters, save_weights
+from rspipe.pipeline.atomic import write_text
+from rspipe.pipeline.devices import devices_of
 from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.fit import Fitting, fit_on
 from rspipe.pipeline.measured import Measured, folds_in_words, in_words, sum_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
-
-LOG = "log.jsonl"
-LOG_EVERY_STEPS = 10
+from rspipe.pipeline.trainlog import TrainLog
 
 
 def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
@@ -91,26 +90,29 @@ class _Run:
             return Measured.from_json(done.read_text(encoding="utf-8"))
         trainer = self.fit(f"fold-{fold}", learned)
         measured = self.measure(trainer, [patch for patch, out in zip(patches, held, strict=True) if out])
-        done.write_text(json.dumps(measured.as_json()) + "\n", encoding="utf-8")
         self.tell(f"fold-{fold}", measured)
+        write_text(done, json.dumps(measured.as_json()) + "\n")
         return measured
 
     def fit(self, name: str, patches: list[Patch]) -> Trainer:
-        trainer = self.recipe.trainer(patches, self.simulated, device="cuda" if torch.cuda.is_available() else "cpu")
-        folder, digest = self.output / "checkpoints" / name, self._digest(patches)
-        resume(trainer, folder, digest)
-        began_s = time.monotonic()
-        self.progress.start(name, self.recipe.optimiser.steps)
-        self.progress.advance(name, trainer.step)
-        with (self.output / LOG).open("a", buffering=1, encoding="utf-8") as log:
-            for facts in trainer.run():
-                self.progress.advance(name)
-                if trainer.step % LOG_EVERY_STEPS == 0:
-                    line = {"run": name, "elapsed_s": round(time.monotonic() - began_s, 1), **facts}
-                    log.write(json.dumps(line) + "\n")
-                if trainer.step % self.config.checkpoint_steps == 0:
-                    save_checkpoint(trainer, folder, digest)
-        save_checkpoint(trainer, folder, digest)
+        config, total = self.config, self.recipe.optimiser.steps
+        fitting = Fitting(
+            name=name,
+            recipe=self.recipe,
+            output=self.output,
+            digest=self._digest(patches),
+            checkpoint_steps=config.checkpoint_steps,
+            threads=config.threads,
+        )
+        devices, done = devices_of(config.devices, self.recipe.feed.batch), 0
+
+        def told(step: int) -> None:
+            nonlocal done
+            self.progress.advance(name, step - done)
+            done = step
+
+        self.progress.start(name, total)
+        trainer = fit_on(devices, fitting, (patches, self.simulated), told)
         self.progress.finish(name)
         trainer.settle()
         return trainer
@@ -128,14 +130,14 @@ class _Run:
 
     def tell(self, name: str, measured: Measured) -> None:
         line = {"run": name, "recipe": self.recipe.digest, "mean_iou": measured.native.confusion.mean_iou}
-        with (self.output / LOG).open("a", buffering=1, encoding="utf-8") as log:
-            log.write(json.dumps(line | measured.as_json()) + "\n")
+        TrainLog(self.output).append(line | measured.as_json())
         self.progress.note(f"{name}: {in_words(measured.native.confusion, self.recipe.legend_classes)}")
 
     def ship(self, trainer: Trainer, folds: list[Measured]) -> Path:
         score = self.config.data.score
         held = self.measure(trainer, self.read(score)) if score else None
         if held:
+            TrainLog(self.output).cut("score", 0)
             self.tell("score", held)
         weights = self.output / f"{self.config.name}.safetensors"
         card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
@@ -163,7 +165,7 @@ class _Run:
             licence=text.licence,
             made_at=text.made_at,
             spec=recipe.model,
-            parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
+            parameters=inference_parameters(trainer.model),
             bands=recipe.card_bands,
             legend=recipe.legend_classes,
             resolution_m=GroundResolution(min=self.config.data.pixel_m, max=recipe.feed.crop.coarsest_m),

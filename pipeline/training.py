@@ -12,6 +12,7 @@ from rspipe.catalogs.yamlfile import Yaml, dotted, parse_yaml, read_document
 from rspipe.models.recipe import Recipe
 from rspipe.models.sources import Sources
 from rspipe.pipeline.config import Section
+from rspipe.pipeline.devices import DeviceSetting
 from rspipe.pipeline.errors import ConfigError
 
 
@@ -70,6 +71,7 @@ class TrainingConfig(Section):
     threads: int = Field(default=2, ge=1, le=256)
     """CPU threads; another number gives other last bits."""
     checkpoint_steps: int = Field(default=200, ge=1)
+    devices: DeviceSetting = "auto"
 
 
 def load_training(path: Path, data: Path | None = None, settings: Sequence[str] = ()) -> TrainingConfig:
