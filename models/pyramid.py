@@ -46,6 +46,7 @@ class Pyramid(nn.Module):
         super().__init__()
         stages = SIZES[spec.size]
         self.in_bands = spec.in_bands
+        self.compress = spec.compress
         self.widths = stages.widths
         self.body: nn.Module = timm.create_model(
             "convnext_tiny",
@@ -70,7 +71,7 @@ class Pyramid(nn.Module):
                 f"the model takes {self.in_bands} bands and sides that are multiples of {COARSEST_STRIDE_PX} px, "
                 f"found {found} bands of {height} x {width} px"
             )
-        maps: list[Tensor] = self.body(image)
+        maps: list[Tensor] = self.body(image.asinh() if self.compress else image)
         if self.norms is None:
             return maps
         return [norm(level) for norm, level in zip(self.norms, maps, strict=True)]

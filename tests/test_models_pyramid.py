@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 
 from rspipe.models.pyramid import Pyramid
@@ -29,3 +30,25 @@ def test_stochastic_depth_acts_in_training_only() -> None:
         pyramid.train()
         torch.manual_seed(0)
         assert not all(torch.equal(pyramid(x)[-1], pyramid(x)[-1]) for _ in range(5))
+
+
+def test_compressed_numbers_are_what_the_plain_encoder_takes() -> None:
+    plain, compressing = (Pyramid(PyramidSpec(size="pico", in_bands=3, compress=on)).eval() for on in (False, True))
+    compressing.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 5
+    x[:, 1, :32] = 0
+    logarithm = np.log(x.double().numpy() + np.sqrt(x.double().numpy() ** 2 + 1))
+    for found, expected in zip(compressing(x), plain(torch.from_numpy(logarithm).float()), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_number_that_is_missing_stays_zero_when_compressed() -> None:
+    seen: list[torch.Tensor] = []
+    pyramid = Pyramid(PyramidSpec(size="pico", in_bands=3, compress=True))
+    pyramid.body.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    pyramid(torch.zeros(1, 3, 32, 32))
+    assert torch.equal(seen[0], torch.zeros(1, 3, 32, 32))
+
+
+def test_first_cards_do_not_compress() -> None:
+    assert PyramidSpec.model_validate_json('{"size": "pico", "in_bands": 8}').compress is False
