@@ -9,7 +9,7 @@ import timm
 import torch
 from huggingface_hub import hf_hub_download
 from pydantic import Field
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -184,20 +184,26 @@ def teacher_of(spec: ViTTeacherSpec | CardTeacherSpec, bands: Sequence[CardBand]
 
 def _pretrained(spec: ViTTeacherSpec) -> VisionTransformer:
     path = _weights_file(spec)
-    source, options = {"file": str(path)}, _options(spec)
+    # timm would forgive missing tensors where it may drop a classifier: it is kept if the file has one.
+    source = {"file": str(path), "classifier": None}
     try:
-        vit = timm.create_model(spec.name, pretrained=True, pretrained_cfg_overlay=source, **options)
+        vit = timm.create_model(spec.name, pretrained=True, pretrained_cfg_overlay=source, **_options(spec, path))
+    except TypeError as error:
+        raise SpecError(f"teacher {spec.name}: only plain vision transformers can teach ({error})") from error
     except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
         raise WeightsError(f"teacher {spec.name}: {path} does not hold its weights: {error}") from error
     if not isinstance(vit, VisionTransformer):
-        raise SpecError(f"teacher {spec.name}: a {type(vit).__name__}; only plain vision transformers can teach")
+        raise SpecError(f"teacher {spec.name}: only plain vision transformers can teach, this is another network")
     if not all(bool(tensor.isfinite().all()) for tensor in vit.state_dict().values()):
         raise WeightsError(f"teacher {spec.name}: {path} holds NaN or infinity")
     return vit
 
 
-def _options(spec: ViTTeacherSpec) -> dict[str, Any]:
-    return {"num_classes": 0, "in_chans": len(spec.bands), "dynamic_img_size": True}
+def _options(spec: ViTTeacherSpec, path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        headless = not any(name.startswith("head.") for name in file.keys())  # noqa: SIM118 - it is no mapping
+    options = {"in_chans": len(spec.bands), "dynamic_img_size": True}
+    return options | {"num_classes": 0} if headless else options
 
 
 def _weights_file(spec: ViTTeacherSpec) -> Path:

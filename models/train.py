@@ -10,10 +10,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rspipe.models.criterion import Criterion, Loss
+from rspipe.models.distill import Taught
 from rspipe.models.errors import DataError
 from rspipe.models.feed import Batch, Feed
 from rspipe.models.lookahead import Lookahead
 from rspipe.models.specs import StrictModel
+from rspipe.models.teacher import Teacher
 
 Precision = Literal["float32", "bfloat16", "float16"]
 HALVES: MappingProxyType[Precision, torch.dtype] = MappingProxyType(
@@ -47,15 +49,24 @@ class Trainer:
         feed: makes the batches, of this process's part if there are several.
         optimiser: how its weights change.
         criterion: what is made small.
+        teacher: on the same device; what the model's aligned maps are compared with. It is neither trained nor kept.
     """
 
-    def __init__(self, model: nn.Module, feed: Feed, optimiser: OptimiserSpec, criterion: Criterion) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        feed: Feed,
+        optimiser: OptimiserSpec,
+        criterion: Criterion,
+        teacher: Teacher | None = None,
+    ) -> None:
         self.model = model
         self.parameters = list(model.parameters())
         self.average = {} if not optimiser.average else {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.feed = feed
         self.spec = optimiser
         self.criterion = criterion
+        self.teacher = teacher
         self.ranks = feed.ranks
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True
@@ -93,8 +104,16 @@ class Trainer:
         half = HALVES.get(self.spec.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
             output = self.model(batch.image, batch.valid)
+            taught = self._taught(batch)
         labels = self.ranks.gathered(batch.labels)
-        return self.criterion(self.ranks.output(output), labels)
+        return self.criterion(self.ranks.output(output), labels, taught)
+
+    def _taught(self, batch: Batch) -> Taught | None:
+        if self.teacher is None:
+            return None
+        maps = self.teacher(batch.image, batch.valid)
+        valid = self.ranks.gathered(batch.valid.byte()).bool()
+        return Taught(tuple(self.ranks.gathered(level) for level in maps), valid)
 
     def _advance(self, batch: Batch) -> dict[str, float]:
         rate = self.learning_rate()
