@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand
 from rspipe.models.data import Patch
+from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 from rspipe.models.specs import StrictModel
 
@@ -24,6 +26,29 @@ CENTRE_UM: MappingProxyType[str, float] = MappingProxyType(
     }
 )  # fmt: skip
 """Centre wavelengths, micrometres (Landsat 8 OLI and Sentinel-2 MSI). The cirrus band sees no haze: it is left out."""
+
+
+ROUNDING = 1e-9
+
+
+class BandSet(StrictModel):
+    """Bands that a sensor lacks together: those of `drop`, or every optional one but those of `keep`."""
+
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] | None = None
+    probability: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.drop) == (self.keep is not None):
+            raise ValueError("a set of bands names those to drop or those to keep, one of the two")
+        return self
+
+    def lacks(self, band: CardBand) -> bool:
+        """Tell whether a sensor of this set is without a band."""
+        if band.required:
+            return False
+        return band.name in self.drop if self.keep is None else band.name not in self.keep
 
 
 class AugmentSpec(StrictModel):
@@ -45,8 +70,35 @@ class AugmentSpec(StrictModel):
     """Probability that a bright line of bare ground, one to three pixels wide, winds through what is labelled 0."""
     band_loss: float = Field(default=0.2, ge=0, le=1)
     """Probability, for each optional band, that it is missing: mostly everywhere, sometimes behind a line."""
+    band_sets: tuple[BandSet, ...] = ()
+    """Sensors with fewer bands; one at most is drawn, none with what their probabilities leave. `band_loss` comes on
+    top."""
     hole: float = Field(default=0.15, ge=0, le=1)
     """Probability that what lies behind a line is nodata in every band."""
+
+    @field_validator("band_sets")
+    @classmethod
+    def _probable(cls, sets: tuple[BandSet, ...]) -> tuple[BandSet, ...]:
+        total = sum(some.probability for some in sets)
+        if total > 1 + ROUNDING:
+            raise ValueError(f"the probabilities of all sets add up to {total:g}, at most 1 is possible")
+        return sets
+
+    def check_bands(self, card: Sequence[CardBand]) -> None:
+        """See that every set names bands that may be missing.
+
+        Raises:
+            DataError: a set drops a band that is required, or names one that the model does not take.
+        """
+        needed = {band.name: band.required for band in card}
+        for index, some in enumerate(self.band_sets):
+            named = (*some.drop, *(some.keep or ()))
+            strange = [name for name in named if name not in needed]
+            lost = [name for name in some.drop if needed.get(name)]
+            if strange:
+                raise DataError(f"band_sets.{index}: {', '.join(strange)} are no bands of the model")
+            if lost:
+                raise DataError(f"band_sets.{index}: {', '.join(lost)} are required; make them optional or keep them")
 
 
 def augmented(patch: Patch, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Patch:
@@ -150,6 +202,11 @@ def _gaussian(size: int, deviation_px: float) -> Tensor:
 
 def _without_bands(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.random.Generator) -> Tensor:
     missing = torch.zeros(bands.shape, dtype=torch.bool)
+    if spec.band_sets:
+        ends = np.cumsum([some.probability for some in spec.band_sets])
+        drawn = int(np.searchsorted(ends, rng.random(), side="right"))
+        for some in spec.band_sets[drawn : drawn + 1]:
+            missing[[row for row, entry in enumerate(card) if some.lacks(entry)]] = True
     for row, entry in enumerate(card):
         if not entry.required and rng.random() < spec.band_loss:
             missing[row] = True if rng.random() < 0.6 else torch.from_numpy(behind_line(bands.shape[1:], rng))

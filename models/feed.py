@@ -19,6 +19,7 @@ from rspipe.models.labels import IGNORE_ID
 from rspipe.models.normalise import Normaliser
 from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.specs import StrictModel
+from rspipe.models.weather import Overcast, WeatherSpec
 
 
 class FeedSpec(StrictModel):
@@ -30,6 +31,8 @@ class FeedSpec(StrictModel):
     simulated_share: float = Field(default=0.25, ge=0, le=1)
     """Probability, after these, that a slot is filled from a simulated patch."""
     crop: CropSpec = CropSpec()
+    weather: WeatherSpec = WeatherSpec()
+    """Of the slots that are not filled from a simulated patch."""
     augment: AugmentSpec = AugmentSpec()
 
 
@@ -69,11 +72,14 @@ class Feed:
     seed: int
     real: Cutter | None
     simulated: Cutter | None
+    overcast: Overcast | None = None
+    """The real patches below simulated skies, where `spec.weather` asks for them."""
     ranks: Ranks = ALONE
     makers: int = 1
     """How many threads make batches ahead; the batches are the same for any number."""
 
     def __post_init__(self) -> None:
+        self.spec.augment.check_bands(self.card)
         if self.real is None and (self.simulated is None or self.spec.simulated_share < 1):
             raise DataError("training needs labelled patches, or a simulated_share of 1")
         if self.simulated is None and (self.spec.simulated_steps or self.spec.simulated_share):
@@ -98,9 +104,11 @@ class Feed:
         rng = np.random.default_rng((self.seed, step, slot))
         return augmented(self._cutter(step, rng).cut(rng), self.card, self.spec.augment, rng)
 
-    def _cutter(self, step: int, rng: np.random.Generator) -> Cutter:
+    def _cutter(self, step: int, rng: np.random.Generator) -> Cutter | Overcast:
         share = 1.0 if step < self.spec.simulated_steps else self.spec.simulated_share
         drawn = self.simulated if rng.random() < share else self.real
         if drawn is None:
             raise DataError("training needs labelled patches, or a simulated_share of 1")
+        if self.overcast is not None and drawn is self.real and rng.random() < self.spec.weather.share:
+            return self.overcast
         return drawn

@@ -1,14 +1,17 @@
 """Augmentation: what it may change, how far, and that a seed repeats it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 from labelled import BANDS, random_patch
+from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from rspipe.models.augment import AugmentSpec, augmented, behind_line, blurred, relit, with_sand
+from rspipe.models.augment import AugmentSpec, BandSet, augmented, behind_line, blurred, relit, with_sand
+from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 
 STILL = AugmentSpec(gain=0, band_gain=0, haze=0, warming_k=0, blur_px=0, noise=0, band_loss=0, hole=0)
@@ -118,3 +121,31 @@ def test_sand_lies_on_clear_pixels_only_and_leaves_cirrus_and_heat() -> None:
         assert found[:2].max() < 1.0
         covered += int(changed[0].sum())
     assert 0 < covered / 40 < 0.1 * patch.labels.numel()
+
+
+def lost_together(spec: AugmentSpec, draws: int) -> Counter[tuple[str, ...]]:
+    """Count which bands were wholly missing together."""
+    patch, found = random_patch(0), Counter[tuple[str, ...]]()
+    for rng in generators(draws):
+        missing = augmented(patch, BANDS, spec, rng).bands.isnan().flatten(1).all(dim=1)
+        found[tuple(band.name for band, gone in zip(BANDS, missing, strict=True) if gone)] += 1
+    return found
+
+
+def test_sets_of_bands_go_together_as_often_as_asked() -> None:
+    sets = (BandSet(drop=("lwir11",), probability=0.3), BandSet(keep=("blue",), probability=0.5))
+    found = lost_together(STILL.model_copy(update={"band_sets": sets}), 400)
+    assert set(found) == {(), ("lwir11",), ("cirrus", "lwir11")}
+    assert found["lwir11",] / 400 == pytest.approx(0.3, abs=0.08)
+    assert found["cirrus", "lwir11"] / 400 == pytest.approx(0.5, abs=0.08)
+
+
+def test_sets_of_bands_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValidationError, match="one of the two"):
+        BandSet(probability=0.5)
+    half = BandSet(drop=("cirrus",), probability=0.6)
+    with pytest.raises(ValidationError, match=r"add up to 1\.2"):
+        AugmentSpec(band_sets=(half, half))
+    for name, words in (("blue", "required"), ("swir16", "no bands of the model")):
+        with pytest.raises(DataError, match=words):
+            AugmentSpec(band_sets=(BandSet(drop=(name,), probability=0.1),)).check_bands(BANDS)

@@ -9,6 +9,7 @@ from labelled import CLASSES, random_patch
 
 from rspipe.models.crops import CropSpec, Cutter, Size, shrunk, turned
 from rspipe.models.data import Patch
+from rspipe.models.display import DisplaySpec, unstretched
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 
@@ -100,3 +101,81 @@ def test_balanced_crops_show_a_rare_class_far_more_often() -> None:
 def test_no_patches_are_refused() -> None:
     with pytest.raises(DataError, match="no patch"):
         Cutter([], CropSpec())
+
+
+def test_groups_survive_shrinking_and_mosaics() -> None:
+    labels = torch.tensor([[4, 4, 1, 255], [4, 1, 1, 5]], dtype=torch.uint8)
+    found = shrunk(Patch("p", torch.zeros(1, 2, 4), labels, 30.0), Size(1, 2))
+    assert found.labels.tolist() == [[4, 1]]
+    patch = Patch("p", torch.zeros(1, 64, 64), torch.full((64, 64), 5, dtype=torch.uint8), 30.0)
+    for mosaic in (0.0, 1.0):
+        cutter = Cutter([patch], CropSpec(size_px=32, mosaic=mosaic))
+        assert (cutter.cut(np.random.default_rng(0)).labels == 5).all()
+
+
+def test_patches_are_drawn_by_weight_and_labels_by_the_heaviest_that_holds_them() -> None:
+    def named(name: str, label: int, weight: float) -> Patch:
+        labels = torch.full((64, 64), label, dtype=torch.uint8)
+        return Patch(name, torch.zeros(1, 64, 64), labels, 30.0, weight=weight)
+
+    def shares(patches: list[Patch], balanced: float) -> dict[str, float]:
+        cutter = Cutter(patches, CropSpec(size_px=32, coarsest_m=30.0, mosaic=0.0, balanced=balanced))
+        drawn = [cutter.cut(np.random.default_rng(seed)).name for seed in range(600)]
+        return {patch.name: drawn.count(patch.name) / 600 for patch in patches}
+
+    patches = [named("a", 0, 1.0), named("b", 0, 3.0), named("c", 1, 1.0)]
+    assert shares(patches, 0.0) == pytest.approx({"a": 0.2, "b": 0.6, "c": 0.2}, abs=0.06)
+    # Label 0 is drawn three times as often as label 1, and found in b three times as often as in a.
+    assert shares(patches, 1.0) == pytest.approx({"a": 3 / 16, "b": 9 / 16, "c": 0.25}, abs=0.06)
+
+
+def test_smart_crops_are_varied_where_the_patch_allows_it() -> None:
+    labels = torch.zeros(256, 256, dtype=torch.uint8)
+    labels[:40, :40] = 2
+    labels[200:, :] = 255
+    patch = Patch("p", torch.zeros(1, 256, 256), labels, 30.0)
+
+    def varied(max_ratio: float | None) -> float:
+        spec = CropSpec(size_px=64, coarsest_m=30.0, mosaic=0.0, balanced=0.0, max_ratio=max_ratio)
+        crops = [Cutter([patch], spec).cut(np.random.default_rng(seed)).labels for seed in range(100)]
+        counts = [np.bincount(crop.numpy().ravel(), minlength=256)[:255] for crop in crops]
+        return sum(int((count > 0).sum() > 1 and count.max() < 0.9 * count.sum()) for count in counts) / 100
+
+    assert varied(0.9) > 2.5 * varied(None)
+    empty = Patch("q", torch.zeros(1, 64, 64), torch.full((64, 64), 255, dtype=torch.uint8), 30.0)
+    cutter = Cutter([empty], CropSpec(size_px=32, max_ratio=0.5))
+    assert (cutter.cut(np.random.default_rng(0)).labels == 255).all()
+
+
+def test_each_patch_is_averaged_down_from_its_own_pixel_size() -> None:
+    for own_m, coarsest_m in ((10.0, 50.0), (60.0, 110.0), (200.0, 200.0)):
+        cutter = Cutter([random_patch(0, 256, own_m)], CropSpec(size_px=32, mosaic=0.0))
+        sizes = [cutter.cut(np.random.default_rng(seed)).pixel_m for seed in range(40)]
+        assert own_m * 0.99 <= min(sizes) < 1.2 * own_m
+        assert coarsest_m <= max(sizes) <= max(120.0, own_m) * 1.02
+
+
+def test_display_pictures_become_reflectances_of_a_new_stretch_each_time() -> None:
+    spec = DisplaySpec(black_max=0.1, span_min=0.4, span_max=0.8, band_spread=0.0)
+    numbers = torch.tensor([0.0, 51.0, 255.0, torch.nan]).expand(3, 1, 4)
+    patch = Patch("p", numbers, torch.zeros(1, 4, dtype=torch.uint8), 30.0, display=True)
+    blacks, spans = [], []
+    for seed in range(200):
+        found = unstretched(patch, spec, np.random.default_rng(seed))
+        assert not found.display
+        assert found.bands[..., 3].isnan().all()
+        low, fifth, high = found.bands[0, 0, :3].tolist()
+        assert fifth == pytest.approx(low + (high - low) / 5, abs=1e-6)
+        blacks.append(low)
+        spans.append(high - low)
+    assert 0 <= min(blacks) < 0.01
+    assert 0.09 < max(blacks) <= 0.1
+    assert 0.4 <= min(spans) < 0.42
+    assert 0.76 < max(spans) <= 0.801
+    still = Patch("q", numbers, patch.labels, 30.0)
+    assert unstretched(still, spec, np.random.default_rng(0)) is still
+
+
+def test_crops_that_no_patch_can_fill_are_refused() -> None:
+    with pytest.raises(DataError, match="64 x 64 px, crops of 128 px need 96"):
+        Cutter([random_patch(0)], CropSpec(size_px=128))
