@@ -19,6 +19,7 @@ from rspipe.models.labelling import SourceSpec, Wanted
 from rspipe.models.mlm import GroundResolution, Training
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
+from rspipe.models.registry import resolve
 from rspipe.models.score import scored
 from rspipe.models.sources import read_sources
 from rspipe.models.train import Trainer
@@ -51,7 +52,7 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     torch.set_num_threads(config.threads)
     output.mkdir(parents=True, exist_ok=True)
     progress.log_to(output / "progress.jsonl")
-    run = _Run(config, output, progress, _simulated(config))
+    run = _Run(config, output, progress, simulated_patches(config))
     trainer = run.fit("final", run.read(config.data.train))
     return run.ship(trainer, run.cross_validate())
 
@@ -103,6 +104,7 @@ class _Run:
             digest=self._digest(patches),
             checkpoint_steps=config.checkpoint_steps,
             threads=config.threads,
+            init_from=self._start(),
         )
         devices, done = devices_of(config.devices, self.recipe.feed.batch), 0
 
@@ -119,7 +121,13 @@ class _Run:
 
     def _digest(self, patches: Sequence[Patch]) -> str:
         """Return the SHA-256 over the recipe and every number that is learned from."""
-        return digest_of(chain(patches, self.simulated), self.recipe.digest)
+        start = self._start()
+        return digest_of(
+            chain(patches, self.simulated), self.recipe.digest + (ModelCard.read(start).digest if start else "")
+        )
+
+    def _start(self) -> Path | None:
+        return None if self.config.init_from is None else resolve(self.config.init_from)
 
     def measure(self, trainer: Trainer, patches: list[Patch]) -> Measured:
         classes, coarsest_m = self.recipe.model.classes, self.recipe.feed.crop.coarsest_m
@@ -183,7 +191,12 @@ def _coarsened(patch: Patch, pixel_m: float) -> Patch:
     return shrunk(patch, Size(height, width))
 
 
-def _simulated(config: TrainingConfig) -> list[Patch]:
+def simulated_patches(config: TrainingConfig) -> list[Patch]:
+    """Compute the simulated patches that a training asks for, none if it asks for none.
+
+    Raises:
+        ConfigError: the recipe has a band that simulated scenes lack.
+    """
     settings = config.simulated
     if settings is None:
         return []

@@ -18,6 +18,7 @@ LEGEND: Json = {"name": "two", "classes": [{"id": 0, "name": "a"}, {"id": 1, "na
 SMALL = Protocol(
     {
         "optimiser": {"steps": 3},
+        "encoder": {},
         "datasets": {"d": {"folds": 2, "legend": LEGEND}},
         "variants": {
             "net": {"title": "a net", "model": {"name": "d2ls"}},

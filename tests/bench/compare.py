@@ -26,6 +26,7 @@ from bench.learned import Outcome, recipe_of, train_and_score
 from bench.lines import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.paired import Paired, drawn, paired, united
 from bench.protocol import Cell, Protocol
+from bench.shipped import train_shipped
 from bench.table import CLOUDS, tables, write
 from bench.tree import grow_and_score
 
@@ -78,6 +79,8 @@ class Runner:
             if self.csmask is None:
                 raise SystemExit("csmask needs --csmask PYTHON, an interpreter that has it; see bench/csmask.py")
             return mask_and_score(self.csmask, names, recipe.legend_classes, parts.scored)
+        if "training" in self.protocol.variant(cell.variant):
+            return train_shipped(self.protocol.training(cell.variant), self.data, parts, cell.seed, device())
         taught = "teacher" in self.protocol.variant(cell.variant)
         teacher = recipe_of(self.protocol, cell, "teacher") if taught else None
         return train_and_score(recipe_of(self.protocol, cell), parts, device(), teacher)

@@ -1,6 +1,7 @@
 """The networks: one trainer, one recipe but for the model, one way of scoring."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from bench.folds import Split
 from bench.protocol import Cell, Protocol
 
 from rspipe.models.build import build
+from rspipe.models.data import Patch
 from rspipe.models.metrics import Confusion
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
@@ -30,7 +32,9 @@ def recipe_of(protocol: Protocol, cell: Cell, part: str = "model") -> Recipe:
     return Recipe.model_validate_json(json.dumps(protocol.recipe(cell, part)))
 
 
-def train_and_score(recipe: Recipe, parts: Split, device: str, teacher: Recipe | None = None) -> Outcome:
+def train_and_score(
+    recipe: Recipe, parts: Split, device: str, teacher: Recipe | None = None, simulated: Sequence[Patch] = ()
+) -> Outcome:
     """Train on some patches, then predict the others whole.
 
     Args:
@@ -38,8 +42,9 @@ def train_and_score(recipe: Recipe, parts: Split, device: str, teacher: Recipe |
         parts: what it learns from and what it is scored on.
         device: where.
         teacher: a larger model, trained first on the same patches, whose maps the other one imitates.
+        simulated: patches that are learned from too.
     """
-    trainer = recipe.trainer(parts.learned, [], device=device)
+    trainer = recipe.trainer(parts.learned, list(simulated), device=device)
     if teacher:
         trainer.teacher = _taught(teacher, parts, device)
     _finish(trainer)

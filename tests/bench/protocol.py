@@ -13,6 +13,7 @@ from rspipe.catalogs.legends import legend_of
 type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
 
 SETTINGS = Path(__file__).with_name("compare.yaml")
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
 FIRST_SEED = 0
 
 
@@ -104,8 +105,17 @@ class Protocol:
         """Return everything but the data that decides what a cell scores."""
         shared = {name: value for name, value in self.dataset(cell.dataset).items() if name not in _LISTS}
         variant = {name: value for name, value in self.variant(cell.variant).items() if name not in _WORDS}
-        optimiser = self.document["optimiser"] if "model" in variant else None
-        return {"dataset": shared, "variant": variant, "optimiser": optimiser, "fold": cell.fold, "seed": cell.seed}
+        deciding: dict[str, Json] = {"dataset": shared, "variant": variant, "fold": cell.fold, "seed": cell.seed}
+        if "model" in variant:
+            deciding |= {"optimiser": self.document["optimiser"], "encoder": self.document["encoder"]}
+        if "training" in variant:
+            training = section(yaml.safe_load(self.training(cell.variant).read_text(encoding="utf-8")))
+            deciding |= {name: training.get(name) for name in ("data", "simulated", "recipe")}
+        return deciding
+
+    def training(self, variant: str) -> Path:
+        """Return the training file of a variant that has one of its own."""
+        return WORKFLOWS / str(self.variant(variant)["training"])
 
     def digest(self, cell: Cell) -> str:
         """Return the digest of `settings`: a line under another one is of an older comparison."""
@@ -119,7 +129,7 @@ class Protocol:
         if not isinstance(bands, list):
             raise TypeError(f"{cell.dataset}: bands must be a list")
         model = section(variant[part])
-        pyramid: dict[str, Json] = {"size": "pico", "drop_path": 0.1, "in_bands": len(bands)}
+        pyramid: dict[str, Json] = {**section(self.document["encoder"]), "in_bands": len(bands)}
         pyramid |= section(model.get("pyramid", {}))
         return {
             "legend": dataset["legend"],
