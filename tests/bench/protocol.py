@@ -103,10 +103,12 @@ class Protocol:
 
     def settings(self, cell: Cell) -> dict[str, Json]:
         """Return everything but the data that decides what a cell scores."""
-        shared = {name: value for name, value in self.dataset(cell.dataset).items() if name not in _LISTS}
+        dataset = self.dataset(cell.dataset)
         variant = {name: value for name, value in self.variant(cell.variant).items() if name not in _WORDS}
+        shared = {name: dataset.get(name) for name in ("folds", "scored", "legend")}
         deciding: dict[str, Json] = {"dataset": shared, "variant": variant, "fold": cell.fold, "seed": cell.seed}
         if "model" in variant:
+            deciding |= {name: dataset.get(name) for name in ("bands", "feed", "criterion")}
             deciding |= {"optimiser": self.document["optimiser"], "encoder": self.document["encoder"]}
         if "training" in variant:
             training = section(yaml.safe_load(self.training(cell.variant).read_text(encoding="utf-8")))
@@ -142,8 +144,6 @@ class Protocol:
         }
 
 
-_LISTS = {"sources", "variants"}
-"""What a data set says that decides no score: the data have a digest of their own."""
 _WORDS = {"title", "scope"}
 
 
