@@ -188,6 +188,52 @@ def train(
     sys.stderr.write(f"{card}\n")
 
 
+@app.command()
+@guarded
+def evaluate(
+    model: ModelName,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with images/ and masks/, same names.")],
+    windows: Annotated[
+        bool, typer.Option("--windows", help="Predict by the blended windows of a run, not in one piece.")
+    ] = False,
+    window_px: Annotated[
+        int | None, typer.Option(metavar="N", help="Side of the windows, if not the card's; implies --windows.")
+    ] = None,
+    overlap_px: Annotated[
+        int | None, typer.Option(metavar="N", help="Overlap of the windows, if not the card's; implies --windows.")
+    ] = None,
+    views: Annotated[str, typer.Option(help="none, flips (4 mirrorings) or d4 (with quarter turns: 8).")] = "none",
+    scales: Annotated[str, typer.Option(help="Scales of every view, for instance 0.75,1,1.25.")] = "1",
+    drop: Annotated[
+        list[str] | None, typer.Option(metavar="BAND", help="Leave out an optional band; repeatable.")
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER=CLASS",
+            help="What a number in the masks means: a class, several (A|B) if only that is known, nothing to ignore "
+            "it; repeatable. Without, the numbers are the model's class ids.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model on labelled pictures: IoU with intervals, boundaries, confusion, calibration."""
+    from rspipe.models.registry import resolve
+    from rspipe.pipeline.evaluate import evaluate as evaluate_model
+    from rspipe.pipeline.evaluating import Asked
+    from rspipe.pipeline.progress import Progress
+    from rspipe.pipeline.scoretable import score_table
+
+    path = resolve(model)
+    asked = Asked(windows=windows, window_px=window_px, overlap_px=overlap_px, views=views, scales=scales)
+    settings = asked.settings(path, tuple(drop or ()), tuple(label or ()))
+    with Progress(verbosity=-int(quiet)) as progress:
+        found = evaluate_model(path, data, settings, progress)
+    _write(json.dumps(found.as_json(), indent=2) if as_json else score_table(found))
+
+
 @check_app.command()
 @guarded
 def seams(

@@ -10,7 +10,7 @@ from types import FrameType
 import typer
 
 from rspipe.catalogs.errors import CatalogError, SceneError
-from rspipe.models.errors import ModelError
+from rspipe.models.errors import DataError, ModelError
 from rspipe.pipeline.errors import (
     EXIT_INTERRUPTED,
     ConfigError,
@@ -30,7 +30,7 @@ def exit_code_of(error: BaseException) -> int:
             return error.exit_code
         case SceneError():
             return SceneFailedError.exit_code
-        case CatalogError():
+        case CatalogError() | DataError():
             return ConfigError.exit_code
         case ModelError():
             return ModelRefusedError.exit_code
