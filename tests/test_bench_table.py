@@ -23,7 +23,7 @@ SMALL = Protocol(
         "variants": {
             "net": {"title": "a net", "model": {"name": "d2ls"}},
             "tree": {"title": "a tree"},
-            "other": {"title": "from elsewhere", "scope": "b"},
+            "other": {"title": "from elsewhere", "scope": ["b"]},
         },
         "more_seeds": {"d": {"net": 2, "other": 2}},
     }

@@ -72,10 +72,9 @@ class Protocol:
         """Return how a variant is called in the table."""
         return str(self.variant(variant)["title"])
 
-    def scope(self, variant: str) -> str | None:
-        """Return what alone a variant can tell apart, if not all classes."""
-        scope = self.variant(variant).get("scope")
-        return None if scope is None else str(scope)
+    def scope(self, variant: str) -> list[str] | None:
+        """Return the classes that alone a variant can tell, if it was not trained on the data set's."""
+        return texts(self.variant(variant), "scope", []) or None
 
     def folds(self, dataset: str) -> int:
         """Return into how many folds a data set is dealt; 1 where named scenes score."""

@@ -41,14 +41,13 @@ def _scores(protocol: Protocol, variant: str, done: Sequence[Line], classes: Seq
     cloudy = bool(CLOUDS & set(classes))
     if not done:
         return ["-"] * (2 + len(classes) + cloudy)
-    total = pooled(done)
-    ious = [_told(iou) for iou in total.iou]
+    total, scope = pooled(done), protocol.scope(variant) or classes
+    ious = [_told(iou) if name in scope else "-" for name, iou in zip(classes, total.iou, strict=True)]
     cloud = [_told(cloud_iou(total, classes))] if cloudy else []
-    if protocol.scope(variant):
-        return ["-", "-", *(["-"] * (len(classes) - 1)), ious[-1], *cloud]
     each = [line.pooled.mean_iou for line in done]
     spread = f"{np.mean(each):.3f} ± {np.std(each, ddof=1):.3f}" if len(each) > 1 else f"{each[0]:.3f}"
-    return [f"{total.mean_iou:.3f}", spread, *ious, *cloud]
+    means = [f"{total.mean_iou:.3f}", spread] if set(classes) <= set(scope) else ["-", "-"]
+    return [*means, *ious, *cloud]
 
 
 def cloud_iou(confusion: Confusion, classes: Sequence[str]) -> float:
