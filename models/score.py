@@ -38,11 +38,12 @@ class Score:
 
 
 def scored(model: nn.Module, patches: Sequence[Patch], normalise: Normaliser, classes: int) -> Score:
-    """Predict every patch in one piece and compare."""
+    """Predict every patch in one piece and compare; a pixel of which only a group is known is not scored."""
     total = Score(Confusion.empty(classes), np.zeros(len(TEMPERATURES)))
     for patch in patches:
         logits = predicted(model, patch, normalise)
         labels = collated([patch], normalise).labels
+        labels = labels.masked_fill(labels >= classes, IGNORE_ID)
         confusion = Confusion.of(labels[0].numpy(), logits.argmax(dim=1)[0].numpy(), classes)
         total = total + Score(confusion, _surprise(logits, labels))
     return total

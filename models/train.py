@@ -62,7 +62,6 @@ class Trainer:
     ) -> None:
         self.model = model
         self.parameters = list(model.parameters())
-        self.average = {} if not optimiser.average else {n: t.detach().clone() for n, t in model.state_dict().items()}
         self.feed = feed
         self.spec = optimiser
         self.criterion = criterion
@@ -71,9 +70,15 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True
         )
-        self.lookahead = Lookahead(self.parameters)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=optimiser.precision == "float16")
         self.step = 0
+        self.start_here()
+
+    def start_here(self) -> None:
+        """Take the weights that the model has now as those that it starts from; before the first step only."""
+        self.lookahead = Lookahead(self.parameters)
+        now = self.model.state_dict() if self.spec.average else {}
+        self.average = {name: tensor.detach().clone() for name, tensor in now.items()}
 
     @property
     def device(self) -> torch.device:

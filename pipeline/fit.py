@@ -16,8 +16,9 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from rspipe.models.checkpoint import resume, save_checkpoint
 from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
+from rspipe.models.finetune import start_from
 from rspipe.models.patchfile import read_patches, write_patches
-from rspipe.models.ranks import Ranks
+from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.recipe import Recipe
 from rspipe.models.train import Trainer
 from rspipe.pipeline.errors import EnvironmentFailedError
@@ -32,6 +33,8 @@ PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: one of them writes checkpoints while they wait."""
 Told = Callable[[int], None]
 """Is told the step after each one."""
+Patches = tuple[list[Patch], list[Patch]]
+"""Real ones, and simulated ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,20 @@ class Fitting:
     """Of all that decides the weights: a checkpoint of another one is refused."""
     checkpoint_steps: int
     threads: int
+    init_from: Path | None = None
+    """The card whose weights it starts from."""
 
     @property
     def checkpoints(self) -> Path:
         """The folder of its checkpoints."""
         return self.output / "checkpoints" / self.name
+
+    def trainer(self, patches: Patches, ranks: Ranks = ALONE, device: str = "cpu") -> Trainer:
+        """Return the trainer at its first step."""
+        trainer = self.recipe.trainer(*patches, ranks, device)
+        if self.init_from is not None:
+            start_from(trainer, self.init_from, self.recipe)
+        return trainer
 
     def resumed(self, trainer: Trainer) -> Trainer:
         """Return the trainer, brought to its last checkpoint."""
@@ -80,7 +92,7 @@ def fit(fitting: Fitting, trainer: Trainer, told: Told) -> None:
         save_checkpoint(trainer, fitting.checkpoints, fitting.digest)
 
 
-def fit_on(devices: Sequence[str], fitting: Fitting, patches: tuple[list[Patch], list[Patch]], told: Told) -> Trainer:
+def fit_on(devices: Sequence[str], fitting: Fitting, patches: Patches, told: Told) -> Trainer:
     """Fit on one device in this process, or on several in one process each; return the trainer after its last step.
 
     Args:
@@ -93,9 +105,8 @@ def fit_on(devices: Sequence[str], fitting: Fitting, patches: tuple[list[Patch],
         DataError: as `fit`.
         EnvironmentFailedError: a process was lost.
     """
-    real, simulated = patches
     if len(devices) == 1:
-        trainer = fitting.recipe.trainer(real, simulated, device=devices[0])
+        trainer = fitting.trainer(patches, device=devices[0])
         fit(fitting, trainer, told)
         return trainer
     fitting.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -107,7 +118,7 @@ def fit_on(devices: Sequence[str], fitting: Fitting, patches: tuple[list[Patch],
     finally:
         for path in files:
             path.unlink(missing_ok=True)
-    return fitting.resumed(fitting.recipe.trainer(real, simulated))
+    return fitting.resumed(fitting.trainer(patches))
 
 
 def _spawn(devices: Sequence[str], fitting: Fitting, told: Told) -> None:
@@ -160,7 +171,7 @@ def _rank(rank: int, meeting: Meeting, fitting: Fitting, words: "SimpleQueue[int
     meeting.join(rank)
     try:
         real, simulated = (read_patches(fitting.checkpoints / f"{kind}.patches") for kind in ("real", "simulated"))
-        trainer = fitting.recipe.trainer(real, simulated, Ranks(rank, len(meeting.devices)), meeting.devices[rank])
+        trainer = fitting.trainer((real, simulated), Ranks(rank, len(meeting.devices)), meeting.devices[rank])
         fit(fitting, trainer, words.put if rank == 0 else lambda _step: None)
     except DataError as error:
         words.put(str(error))

@@ -72,6 +72,8 @@ class TrainingConfig(Section):
     """CPU threads; another number gives other last bits."""
     checkpoint_steps: int = Field(default=200, ge=1)
     devices: DeviceSetting = "auto"
+    init_from: str | None = None
+    """A shipped model, or the card of another one (.json), whose weights the training starts from."""
 
 
 def load_training(path: Path, data: Path | None = None, settings: Sequence[str] = ()) -> TrainingConfig:
@@ -124,4 +126,7 @@ def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
     score = under(config.data.score) if config.data.score else None
     data = config.data.model_copy(update={"train": under(config.data.train), "score": score})
     folds = config.folds and config.folds.model_copy(update={"folders": under(config.folds.folders)})
-    return config.model_copy(update={"data": data, "folds": folds})
+    start = config.init_from
+    if start is not None and start.endswith(".json"):
+        start = str(root / start)
+    return config.model_copy(update={"data": data, "folds": folds, "init_from": start})

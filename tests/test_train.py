@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from labelled import BANDS, random_patch, write_raster
+from safetensors.torch import load_file
 
 from rspipe.models.card import ModelCard
-from rspipe.models.errors import DataError
+from rspipe.models.errors import CardError, DataError
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError
@@ -128,3 +129,25 @@ def test_the_shipped_training_is_the_shipped_models(tmp_path: Path) -> None:
     card = ModelCard.read(SHIPPED.parents[1] / "models" / "cloud_thickness.json")
     assert card.spec == recipe.model
     assert card.bands == recipe.card_bands
+
+
+def test_a_training_can_start_from_an_earlier_model(config: Path, tmp_path: Path) -> None:
+    parent = fit(config, tmp_path / "parent")
+    shown = load_file(parent.with_suffix(".safetensors"))
+    slow = ["folds=null", "recipe.optimiser.lr=1e-9", "recipe.optimiser.lr_floor=1e-9", "recipe.seed=3"]
+    with Progress(verbosity=-1) as progress:
+        child = train(load_training(config, settings=[*slow, f"init_from={parent}"]), tmp_path / "child", progress)
+        drawn = train(load_training(config, settings=slow), tmp_path / "drawn", progress)
+    for name, tensor in load_file(child.with_suffix(".safetensors")).items():
+        torch.testing.assert_close(tensor, shown[name], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(load_file(drawn.with_suffix(".safetensors"))["table"], shown["table"], atol=1e-2)
+
+
+def test_a_start_from_another_architecture_is_refused_with_the_differences(config: Path, tmp_path: Path) -> None:
+    parent = fit(config, tmp_path / "parent")
+
+    config.write_text(TINY.replace("mean: 0.2", "mean: 0.5"), encoding="utf-8")
+    words = r"2 differences: width: 32, the recipe has 64; bands\.0: blue in .*mean 0\.2"
+    other = load_training(config, settings=["recipe.model.width=64", f"init_from={parent}"])
+    with pytest.raises(CardError, match=words):
+        train(other, tmp_path / "child", Progress(verbosity=-1))
