@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.models.errors import DataError
+from rspipe.models.mlm import ReliabilityBin
 
 BINS = 15
 """Of equal width, as in Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017)."""
@@ -60,6 +61,21 @@ class Reliability:
         count, confidence, right = self.sums
         total = count.sum()
         return float(np.abs(right - confidence).sum() / total) if total else float("nan")
+
+    @property
+    def bins(self) -> tuple[ReliabilityBin, ...]:
+        """The bins that hold a pixel, as a card has them; rounded, for people read them."""
+        return tuple(
+            ReliabilityBin(
+                low=round(place / BINS, 4),
+                high=round((place + 1) / BINS, 4),
+                pixels=int(count),
+                confidence=round(float(confidence / count), 4),
+                accuracy=round(float(right / count), 4),
+            )
+            for place, (count, confidence, right) in enumerate(self.sums.T)
+            if count
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from rspipe.models.errors import CardError
 from rspipe.models.mlm import (
     Assets,
     BandObject,
+    Calibration,
     ClassObject,
     GroundResolution,
     Item,
@@ -75,6 +76,8 @@ class ModelCard:
     weights_name: str
     """The file beside the card."""
     weights_sha256: str
+    calibration: Calibration | None = None
+    """What the temperature was fitted on; None where it was not, and in cards of old."""
 
     def __post_init__(self) -> None:
         names = [band.name for band in self.bands]
@@ -152,6 +155,7 @@ class ModelCard:
                 "rspipe:resolution_m": self.resolution_m,
                 "rspipe:overlap_px": self.overlap_px,
                 "rspipe:temperature": self.temperature,
+                "rspipe:calibration": self.calibration,
                 "rspipe:training": self.training,
             }
         )
@@ -207,6 +211,7 @@ class ModelCard:
             training=what.training,
             weights_name=asset.href.removeprefix("./"),
             weights_sha256=asset.checksum.removeprefix(MULTIHASH_SHA256),
+            calibration=what.calibration,
         )
 
 

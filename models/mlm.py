@@ -100,6 +100,31 @@ class Training(StrictModel):
     limits: str
 
 
+class ReliabilityBin(StrictModel):
+    """The pixels whose chosen class was given a probability above `low` and up to `high`."""
+
+    low: float = Field(ge=0, lt=1)
+    high: float = Field(gt=0, le=1)
+    pixels: int = Field(ge=1)
+    confidence: float = Field(ge=0, le=1)
+    """The mean of these probabilities."""
+    accuracy: float = Field(ge=0, le=1)
+    """How many of the pixels were right."""
+
+
+class Calibration(StrictModel):
+    """How the temperature was fitted, and how well probabilities agree with labels under it."""
+
+    patches: int = Field(ge=1)
+    """So many were predicted, each by a model that had not learned from it."""
+    window_px: int = Field(ge=1)
+    overlap_px: int = Field(ge=0)
+    """Of the windows whose probabilities were blended."""
+    expected_error: float = Field(ge=0, le=1)
+    """Expected calibration error: the mean over pixels of |accuracy - confidence| of their bin."""
+    bins: tuple[ReliabilityBin, ...] = Field(min_length=1)
+
+
 class Properties(StrictModel):
     """What the model is, takes and gives."""
 
@@ -120,6 +145,9 @@ class Properties(StrictModel):
     resolution_m: GroundResolution = Field(alias="rspipe:resolution_m")
     overlap_px: int = Field(alias="rspipe:overlap_px", ge=0)
     temperature: float = Field(alias="rspipe:temperature", gt=0, allow_inf_nan=False)
+    calibration: Calibration | None = Field(
+        default=None, alias="rspipe:calibration", exclude_if=lambda calibration: calibration is None
+    )
     training: Training = Field(alias="rspipe:training")
 
 

@@ -95,3 +95,10 @@ def test_a_certain_mistake_costs_much_but_not_everything() -> None:
 def test_a_table_of_another_shape_is_refused() -> None:
     with pytest.raises(DataError, match="reliability table"):
         Reliability(np.zeros((2, BINS)))
+
+
+def test_a_cards_bins_are_those_with_pixels() -> None:
+    probabilities = torch.tensor([[0.95, 0.97, 0.5], [0.05, 0.03, 0.5]])
+    first, last = Reliability.of(probabilities, torch.tensor([0, 1, 1], dtype=torch.uint8)).bins
+    assert (first.low, first.high, first.pixels, first.confidence, first.accuracy) == (0.4667, 0.5333, 1, 0.5, 0.0)
+    assert (last.low, last.high, last.pixels, last.confidence, last.accuracy) == (0.9333, 1.0, 2, 0.96, 0.5)

@@ -12,6 +12,7 @@ from picomodel import PICO_CARD
 
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import CardError
+from rspipe.models.mlm import Calibration, ReliabilityBin
 
 Json = dict[str, Any]
 
@@ -35,6 +36,17 @@ def test_round_trip(path: Path) -> None:
     first = path.read_bytes()
     card.write(path)
     assert path.read_bytes() == first
+
+
+def test_a_calibration_goes_round_and_a_card_without_one_has_no_trace_of_it(path: Path) -> None:
+    assert "rspipe:calibration" not in path.read_text()
+    bins = (ReliabilityBin(low=0.9333, high=1.0, pixels=10, confidence=0.97, accuracy=0.9),)
+    found = Calibration(patches=3, window_px=256, overlap_px=128, expected_error=0.07, bins=bins)
+    card = replace(PICO_CARD, calibration=found)
+    card.write(path)
+    assert ModelCard.read(path) == card
+    assert json.loads(path.read_text())["properties"]["rspipe:calibration"]["bins"][0]["accuracy"] == 0.9
+    assert card.digest != PICO_CARD.digest
 
 
 def test_digest_moves_with_every_part() -> None:
