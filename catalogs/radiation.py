@@ -17,23 +17,23 @@ from rspipe.catalogs.landscape import Ground, ground_at
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.catalogs.noise import bell, key, smooth_step
 
-_AIR = np.array([0.083, 0.049, 0.027, 0.011, 0.002, 0.001])
+AIR = np.array([0.083, 0.049, 0.027, 0.011, 0.002, 0.001])
 """Reflectance of clean air above black ground: blue, green, red, nir, swir16, swir22."""
 
-_SKYLIGHT = np.array([0.28, 0.20, 0.15, 0.09, 0.05, 0.04])
+SKYLIGHT = np.array([0.28, 0.20, 0.15, 0.09, 0.05, 0.04])
 """Share of the light on the ground that a shadow does not take."""
 
-_WATER_CLOUD = np.array([0.98, 0.93, 0.96, 1.00, 0.62, 0.46])
-_ICE_CLOUD = np.array([0.97, 0.92, 0.94, 0.97, 0.25, 0.27])
+WATER_CLOUD = np.array([0.98, 0.93, 0.96, 1.00, 0.62, 0.46])
+ICE_CLOUD = np.array([0.97, 0.92, 0.94, 0.97, 0.25, 0.27])
 """Reflectance of a cloud too thick to see through."""
 
-_SCATTER_BACK = 0.075
+SCATTER_BACK = 0.075
 """Half of 1 - g, with g = 0.85: two-stream transmission 1 / (1 + 0.075 tau) (Bohren 1987)."""
 
 _SLANT = 0.213
 """Columns per row by which the edge of the swath leans: the track of a polar orbit at 40 degrees latitude."""
-_LAPSE_K_M = 0.0065
-_ABSORPTION = 0.6
+LAPSE_K_M = 0.0065
+ABSORPTION = 0.6
 """Thermal absorption depth over visible optical thickness."""
 
 THIN_FROM = 0.7
@@ -72,7 +72,7 @@ class Measured(NamedTuple):
 @compiled
 def transmission(thickness: float) -> float:
     """Return the share of light that a layer of that optical thickness lets through, diffuse light included."""
-    return 1.0 / (1.0 + _SCATTER_BACK * thickness)
+    return 1.0 / (1.0 + SCATTER_BACK * thickness)
 
 
 @compiled
@@ -87,7 +87,7 @@ def decay(depth: float) -> float:
 
 
 @compiled
-def _lit(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
+def sunlit(world: World, x_m: float, y_m: float, thickness: NDArray[np.float64]) -> float:
     """Return how the sun meets a cloud's top: above 1 on the slopes that face it."""
     east_m, south_m = 160.0 * world.sunward[0], 160.0 * world.sunward[1]
     slope = 0.0
@@ -107,12 +107,12 @@ def _through_layers(world: World, lit: float, thickness: NDArray[np.float64], fo
             through = transmission(thickness[layer])
             ice = smooth_step(3500.0, 7000.0, height_m)
             for band in range(6):
-                cloud = _WATER_CLOUD[band] + ice * (_ICE_CLOUD[band] - _WATER_CLOUD[band])
+                cloud = WATER_CLOUD[band] + ice * (ICE_CLOUD[band] - WATER_CLOUD[band])
                 found[band] = found[band] * through + lit * cloud * (1.0 - through)
             above_vapour = smooth_step(500.0, 10_000.0, height_m)
             found[6] = found[6] * through + 0.9 * above_vapour * above_vapour * (1.0 - through)
-            warm = decay(_ABSORPTION * thickness[layer])
-            cloud_k = max(212.0, world.ground.temperature_k - 2.0 - _LAPSE_K_M * height_m)
+            warm = decay(ABSORPTION * thickness[layer])
+            cloud_k = max(212.0, world.ground.temperature_k - 2.0 - LAPSE_K_M * height_m)
             found[7] = found[7] * warm + cloud_k * (1.0 - warm)
 
 
@@ -126,7 +126,8 @@ def _label(thickness: float, shade: float) -> int:
 
 
 @compiled
-def _total(thickness: NDArray[np.float64]) -> float:
+def summed(thickness: NDArray[np.float64]) -> float:
+    """Return the optical thickness of all layers together."""
     return float(thickness[HAZE] + thickness[CUMULUS] + thickness[DECK] + thickness[CIRRUS])
 
 
@@ -135,8 +136,8 @@ def _upwelling(world: World, ground: NDArray[np.float64], shade: float, found: N
     """Write what leaves the ground and the clean air above it, eight numbers, to `found`."""
     lost = 1.0 - transmission(shade)
     for band in range(6):
-        air = _AIR[band] * (1.0 - 0.15 * lost)
-        found[band] = air + ground[band] * (1.0 - (1.0 - _SKYLIGHT[band]) * lost)
+        air = AIR[band] * (1.0 - 0.15 * lost)
+        found[band] = air + ground[band] * (1.0 - (1.0 - SKYLIGHT[band]) * lost)
     found[6] = world.vapour_glow * (1.0 + ground[3])
     found[7] = ground[6] - 5.0 * lost
 
@@ -173,13 +174,13 @@ def _build(sources: int) -> Callable[[World, int, int, Measured], int]:
                     continue
                 x_m, y_m = (column + 0.5) * pixel_m, (row + 0.5) * pixel_m
                 layers_at(world.sky, x_m, y_m, world.sunward, thickness)
-                shade = _total(thickness)
+                shade = summed(thickness)
                 ground_at(world.ground, row, column, cover, ground)
                 _upwelling(world, ground, shade, found)
                 layers_at(world.sky, x_m, y_m, (0.0, 0.0), thickness)
-                total = _total(thickness)
+                total = summed(thickness)
                 if total > 0.0:
-                    _through_layers(world, _lit(world, x_m, y_m, thickness), thickness, found)
+                    _through_layers(world, sunlit(world, x_m, y_m, thickness), thickness, found)
                 _write(world, found, (row, column), measured.bands[:, i, j])
                 measured.thickness[i, j] = total
                 measured.labels[i, j] = _label(total, shade)
@@ -188,7 +189,7 @@ def _build(sources: int) -> Callable[[World, int, int, Measured], int]:
     return kept(loop)
 
 
-def _sources() -> int:
+def sources() -> int:
     """Return a digest of every file that the compiled loop is made from."""
     digest = sha256()
     for module in (noise, landscape, clouds, sys.modules[__name__]):
@@ -196,7 +197,7 @@ def _sources() -> int:
     return int.from_bytes(digest.digest()[:7])
 
 
-_LOOP = _build(_sources())
+_LOOP = _build(sources())
 
 
 def measure(world: World, first_row: int, first_column: int, measured: Measured) -> None:

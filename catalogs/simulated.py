@@ -122,7 +122,7 @@ def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBl
         thickness=np.empty(shape, np.float32),
         labels=np.empty(shape, np.uint8),
     )
-    measure(_world(spec), rows.start, cols.start, measured)
+    measure(world_of(spec), rows.start, cols.start, measured)
     return SimulatedBlock(bands=measured.bands, thickness=measured.thickness, labels=measured.labels)
 
 
@@ -192,7 +192,8 @@ def _threshold(share: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _world(spec: SimulationSpec) -> World:
+def world_of(spec: SimulationSpec) -> World:
+    """Return all that decides the pixels of a scene."""
     land, clouds = spec.land, spec.clouds
     seed = np.uint64(spec.seed)
     azimuth, wind = radians(spec.sun_azimuth_deg), radians(clouds.wind_azimuth_deg)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT
 from rspipe.catalogs.legends import Legend, LegendClass, legend_of
@@ -17,7 +18,9 @@ from rspipe.models.feed import Feed, FeedSpec
 from rspipe.models.labels import LabelSet
 from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.specs import ModelSpec, StrictModel
+from rspipe.models.teacher import TeacherSpec, teacher_of
 from rspipe.models.train import OptimiserSpec, Trainer
+from rspipe.models.weather import Overcast
 
 
 class BandSetting(StrictModel):
@@ -57,6 +60,8 @@ class Recipe(StrictModel):
     optimiser: OptimiserSpec
     criterion: CriterionSpec = Field(default=CriterionSpec(), validate_default=True)
     """What is not given is as published for the model's architecture."""
+    teacher: TeacherSpec | None = None
+    """Whose maps KTDA's student imitates; it is neither trained nor part of the weights."""
     seed: int = Field(default=42, ge=0, lt=2**31)
 
     @field_validator("criterion")
@@ -67,6 +72,12 @@ class Recipe(StrictModel):
         return PUBLISHED[info.data["model"].name].model_copy(
             update={name: getattr(given, name) for name in given.model_fields_set}
         )
+
+    @model_validator(mode="after")
+    def _teachable(self) -> Self:
+        if self.teacher is not None and self.model.name != "ktda":
+            raise ValueError(f"teacher: a {self.model.name} has no maps that a teacher could correct, only a ktda has")
+        return self
 
     @property
     def card_bands(self) -> tuple[CardBand, ...]:
@@ -107,9 +118,16 @@ class Recipe(StrictModel):
         """SHA-256 of all settings."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+    def _overcast(self, real: list[Patch]) -> Overcast | None:
+        settings = self.feed
+        if not real or not settings.weather.share:
+            return None
+        return Overcast.over(real, settings.crop, self.card_bands, self.label_set, settings.weather)
+
     def trainer(self, real: list[Patch], simulated: list[Patch], ranks: Ranks = ALONE, device: str = "cpu") -> Trainer:
         """Return the trainer at its first step, its model drawn from the seed on the CPU and put on a device."""
         cutters = [Cutter(some, self.feed.crop) if some else None for some in (real, simulated)]
-        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], ranks)
+        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], self._overcast(real), ranks)
         criterion = Criterion(self.criterion, tuple(self.label_set.groups.values()))
-        return Trainer(build(self.model, self.seed).to(device), feed, self.optimiser, criterion)
+        teacher = None if self.teacher is None else teacher_of(self.teacher, self.card_bands).to(device)
+        return Trainer(build(self.model, self.seed).to(device), feed, self.optimiser, criterion, teacher)
