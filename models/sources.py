@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from rspipe.models.benchmarks import IsprsSource, LoveDASource
+from rspipe.models.biome import BiomeSource
 from rspipe.models.data import Patch
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.labelling import SourceSpec, Wanted
@@ -20,7 +22,7 @@ def _spelled_out(value: Any) -> Any:  # noqa: ANN401  whatever the file holds
 
 
 type Source = Annotated[
-    Annotated[FolderSource | SceneSource, Field(discriminator="kind")],
+    Annotated[FolderSource | SceneSource | LoveDASource | IsprsSource | BiomeSource, Field(discriminator="kind")],
     BeforeValidator(_spelled_out),
 ]
 """One entry of a training's list of labelled data."""
