@@ -300,6 +300,20 @@ def verify(model: ModelName, debug: Debug = False) -> None:
     _write(f"{card.model_id} {card.version}: {path} and its weights {card.weights_name} agree")
 
 
+@models_app.command("export")
+@guarded
+def export_model(
+    model: ModelName,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the graph and a copy of the card.")],
+    debug: Debug = False,
+) -> None:
+    """Write a model as one graph (torch.export) that other programs can run, and tell how exact it is."""
+    from rspipe.models.export import export
+    from rspipe.models.registry import resolve
+
+    _write(str(export(resolve(model), out)))
+
+
 def _version(asked: bool) -> None:
     if asked:
         _write(f"rspipe {version('rspipe')}")

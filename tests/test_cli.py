@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from picomodel import write_pico
 
 from rspipe.catalogs.errors import SceneError, SourceError, YamlError
 from rspipe.models.errors import WeightsError
@@ -130,3 +131,14 @@ def test_an_interruption_is_exit_130(tmp_path: Path, signal_name: str) -> None:
     assert done.returncode == 130
     assert "interrupted" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_export_prints_its_parity(tmp_path: Path) -> None:
+    card = write_pico(tmp_path)
+    done = rspipe("models", "export", card, "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "max |dp| = " in done.stdout
+    assert (tmp_path / "out" / "pico-clouds-1.2.3.pt2").is_file()
+    refused = rspipe("models", "export", "absent-model", "out", cwd=tmp_path)
+    assert refused.returncode == 5
