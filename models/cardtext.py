@@ -50,7 +50,7 @@ def _calibration(card: ModelCard) -> list[str]:
     windows = f"windows of {found.window_px} px, overlap {found.overlap_px} px"
     text = (
         f"Logits are divided by {card.temperature:g} before the softmax: under it blended probabilities agree "
-        f"best with the labels of {found.patches} patches, each predicted by a model that had not learned from it "
+        f"best with the labels of {found.scenes} scenes, each predicted by a model that had learned nothing of it "
         f"({windows}). Over all pixels, what it says and how often it is right are {found.expected_error:.1%} apart:"
     )
     return [*_paragraph(text), *_reliability(found)]

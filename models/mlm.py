@@ -115,8 +115,8 @@ class ReliabilityBin(StrictModel):
 class Calibration(StrictModel):
     """How the temperature was fitted, and how well probabilities agree with labels under it."""
 
-    patches: int = Field(ge=1)
-    """So many were predicted, each by a model that had not learned from it."""
+    scenes: int = Field(ge=1)
+    """So many were predicted, each by a model that had learned nothing of it."""
     window_px: int = Field(ge=1)
     overlap_px: int = Field(ge=0)
     """Of the windows whose probabilities were blended."""

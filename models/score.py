@@ -1,51 +1,45 @@
-"""How a model does on labelled patches: confusion, and how well its probabilities are calibrated."""
+"""How a model does on labelled patches that it is shown whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rspipe.models.data import Patch
 from rspipe.models.feed import collated
-from rspipe.models.labels import IGNORE_ID
 from rspipe.models.metrics import Confusion
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import reflected
 
-TEMPERATURES = tuple(round(0.5 * 1.05**power, 4) for power in range(38))
-"""0.5 to 3.04: the temperatures under which the likelihood is summed."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """Sums over pixels, so that scores of several folds add up."""
+    """One matrix per scene, so that scores of several folds add up and scenes can be drawn again."""
 
-    confusion: Confusion
-    surprise: NDArray[np.float64]
-    """Per entry of `TEMPERATURES`, the sum of -log p(label) over all labelled pixels."""
+    scenes: Mapping[str, Confusion]
 
     def __add__(self, other: "Score") -> "Score":
-        return Score(self.confusion + other.confusion, self.surprise + other.surprise)
+        total = dict(self.scenes)
+        for scene, confusion in other.scenes.items():
+            total[scene] = total[scene] + confusion if scene in total else confusion
+        return Score(total)
 
     @property
-    def temperature(self) -> float:
-        """The temperature under which the labels are likeliest."""
-        return TEMPERATURES[int(self.surprise.argmin())]
+    def confusion(self) -> Confusion:
+        """Of all scenes."""
+        return reduce(add, self.scenes.values())
 
 
 def scored(model: nn.Module, patches: Sequence[Patch], normalise: Normaliser, classes: int) -> Score:
     """Predict every patch in one piece and compare; a pixel of which only a group is known is not scored."""
-    total = Score(Confusion.empty(classes), np.zeros(len(TEMPERATURES)))
+    total = Score({})
     for patch in patches:
-        logits = predicted(model, patch, normalise)
-        labels = collated([patch], normalise).labels
-        labels = labels.masked_fill(labels >= classes, IGNORE_ID)
-        confusion = Confusion.of(labels[0].numpy(), logits.argmax(dim=1)[0].numpy(), classes)
-        total = total + Score(confusion, _surprise(logits, labels))
+        labels = collated([patch], normalise).labels[0].numpy()
+        guess = predicted(model, patch, normalise).argmax(dim=1)[0].numpy()
+        total = total + Score({patch.scene: Confusion.of(labels, guess, classes)})
     return total
 
 
@@ -57,11 +51,3 @@ def predicted(model: nn.Module, patch: Patch, normalise: Normaliser) -> Tensor:
     logits: Tensor = model.eval()(reflected(batch.image), reflected(batch.valid)).logits
     height, width = patch.labels.shape
     return logits[..., :height, :width].float().cpu()
-
-
-def _surprise(logits: Tensor, labels: Tensor) -> NDArray[np.float64]:
-    sums = [
-        functional.cross_entropy(logits / temperature, labels, ignore_index=IGNORE_ID, reduction="sum").item()
-        for temperature in TEMPERATURES
-    ]
-    return np.array(sums)

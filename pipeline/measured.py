@@ -3,11 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 
 from rspipe.catalogs.legends import Legend
-from rspipe.models.metrics import Confusion
+from rspipe.models.bootstrap import LEVEL, Interval, intervals
+from rspipe.models.calibration import TemperatureScan
+from rspipe.models.metrics import Confusion, Scores
 from rspipe.models.score import Score
 
 
@@ -18,14 +23,23 @@ class Measured:
     native: Score
     coarse: Score
     """The same patches averaged to the coarsest pixel size of the recipe."""
+    blended: TemperatureScan
+    """The same patches by the windows of the card, under every temperature."""
 
-    def as_json(self) -> dict[str, list[list[int]] | list[float]]:
+    def __add__(self, other: "Measured") -> "Measured":
+        return Measured(
+            native=self.native + other.native,
+            coarse=self.coarse + other.coarse,
+            blended=self.blended + other.blended,
+        )
+
+    def as_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {
-            "native": self.native.confusion.counts.tolist(),
-            "native_surprise": self.native.surprise.tolist(),
-            "coarse": self.coarse.confusion.counts.tolist(),
-            "coarse_surprise": self.coarse.surprise.tolist(),
+            "native": _listed(self.native),
+            "coarse": _listed(self.coarse),
+            "surprise": self.blended.surprise.tolist(),
+            "reliability": self.blended.reliability.tolist(),
         }
 
     @classmethod
@@ -33,40 +47,49 @@ class Measured:
         """Read what `as_json` gave."""
         facts = json.loads(text)
         native, coarse = (
-            Score(Confusion(np.array(facts[name], dtype=np.int64)), np.array(facts[f"{name}_surprise"]))
+            Score({scene: Confusion(np.array(counts, dtype=np.int64)) for scene, counts in facts[name].items()})
             for name in ("native", "coarse")
         )
-        return cls(native=native, coarse=coarse)
+        blended = TemperatureScan(np.array(facts["surprise"]), np.array(facts["reliability"]))
+        return cls(native=native, coarse=coarse, blended=blended)
 
 
 def sum_of(folds: Sequence[Measured]) -> Measured:
     """Pool the sums of several folds."""
-    native, coarse = folds[0].native, folds[0].coarse
-    for fold in folds[1:]:
-        native, coarse = native + fold.native, coarse + fold.coarse
-    return Measured(native=native, coarse=coarse)
+    return reduce(add, folds)
 
 
-def in_words(confusion: Confusion, legend: Legend) -> str:
-    """Return the mean IoU and that of each class."""
-    per_class = ", ".join(f"{entry.name} {iou:.2f}" for entry, iou in zip(legend.classes, confusion.iou, strict=True))
-    return f"mIoU {confusion.mean_iou:.3f} ({per_class})"
+def in_words(score: Score, legend: Legend) -> str:
+    """Return the mean IoU and that of each class, each with its interval over scenes."""
+    confusion = score.confusion
+    mean, *of_classes = intervals(list(score.scenes.values()), _ious)
+    per_class = ", ".join(
+        f"{entry.name} {iou:.2f} [{_range(interval)}]"
+        for entry, iou, interval in zip(legend.classes, confusion.iou, of_classes, strict=True)
+    )
+    return f"mIoU {confusion.mean_iou:.3f} [{_range(mean)}]: {per_class}"
 
 
 def folds_in_words(folds: Sequence[Measured], legend: Legend, coarsest_m: float) -> str:
-    """Return what a cross-validation found: pooled scores, and how far the folds lie apart."""
+    """Return what a cross-validation found, a line per statement: pooled scores, and how far the folds lie apart."""
     total = sum_of(folds)
-    spreads = np.array([fold.native.confusion.iou for fold in folds])
-    ranges = ", ".join(
-        f"{entry.name} {iou:.2f} ({low:.2f} to {high:.2f})"
-        for entry, iou, low, high in zip(
-            legend.classes, total.native.confusion.iou, np.nanmin(spreads, 0), np.nanmax(spreads, 0), strict=True
-        )
-    )
     means = [fold.native.confusion.mean_iou for fold in folds]
-    return (
-        f"{len(folds)}-fold cross-validation of this recipe, confusion pooled over all held-out patches: mIoU "
-        f"{total.native.confusion.mean_iou:.3f} (folds {min(means):.2f} to {max(means):.2f}); IoU per class, with its "
-        f"range over the folds: {ranges}. The same patches averaged to {coarsest_m:g} m: "
-        f"{in_words(total.coarse.confusion, legend)}."
+    how = (
+        f"{len(folds)}-fold cross-validation of this recipe over {len(total.native.scenes)} scenes, all held-out "
+        f"pixels pooled, in brackets {LEVEL:.0%} bootstrap intervals over scenes:"
     )
+    native = f"{in_words(total.native, legend)}; folds {min(means):.2f} to {max(means):.2f}."
+    coarse = f"The same averaged to {coarsest_m:g} m: {in_words(total.coarse, legend)}."
+    return f"{how}\n{native}\n{coarse}"
+
+
+def _ious(confusion: Confusion) -> Scores:
+    return np.array([confusion.mean_iou, *confusion.iou])
+
+
+def _range(interval: Interval) -> str:
+    return "unknown" if np.isnan(interval.low) else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _listed(score: Score) -> dict[str, list[list[int]]]:
+    return {scene: confusion.counts.tolist() for scene, confusion in score.scenes.items()}

@@ -16,7 +16,7 @@ from rspipe.models.crops import Size, shrunk
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.folds import dealt_to_folds
 from rspipe.models.labelling import SourceSpec, Wanted
-from rspipe.models.mlm import GroundResolution, Training
+from rspipe.models.mlm import Calibration, GroundResolution, Training
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
 from rspipe.models.registry import resolve
@@ -25,6 +25,7 @@ from rspipe.models.sources import read_sources
 from rspipe.models.train import Trainer
 from rspipe.models.weights import inference_parameters, save_weights
 from rspipe.pipeline.atomic import write_text
+from rspipe.pipeline.calibrate import scan_temperatures
 from rspipe.pipeline.devices import devices_of
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.fit import Fitting, fit_on
@@ -86,7 +87,7 @@ class _Run:
 
     def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
         learned = [patch for patch, out in zip(patches, held, strict=True) if not out]
-        done = self.output / f"fold-{fold}-{self._digest(learned)[:16]}.json"
+        done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             return Measured.from_json(done.read_text(encoding="utf-8"))
         trainer = self.fit(f"fold-{fold}", learned)
@@ -134,12 +135,14 @@ class _Run:
         normalise = Normaliser.of(self.recipe.card_bands, torch.device("cpu"))
         coarse = [_coarsened(patch, coarsest_m) for patch in patches]
         native, averaged = (scored(trainer.model, some, normalise, classes) for some in (patches, coarse))
-        return Measured(native=native, coarse=averaged)
+        card = self._card("held-out.safetensors", "0" * 64, trainer, "")
+        return Measured(native=native, coarse=averaged, blended=scan_temperatures(trainer.model, card, patches))
 
     def tell(self, name: str, measured: Measured) -> None:
-        line = {"run": name, "recipe": self.recipe.digest, "mean_iou": measured.native.confusion.mean_iou}
-        TrainLog(self.output).append(line | measured.as_json())
-        self.progress.note(f"{name}: {in_words(measured.native.confusion, self.recipe.legend_classes)}")
+        native, coarse = measured.native.confusion, measured.coarse.confusion
+        line = {"run": name, "recipe": self.recipe.digest, "mean_iou": native.mean_iou}
+        TrainLog(self.output).append(line | {"native": native.counts.tolist(), "coarse": coarse.counts.tolist()})
+        self.progress.note(f"{name}: {in_words(measured.native, self.recipe.legend_classes)}")
 
     def ship(self, trainer: Trainer, folds: list[Measured]) -> Path:
         score = self.config.data.score
@@ -149,9 +152,8 @@ class _Run:
             self.tell("score", held)
         weights = self.output / f"{self.config.name}.safetensors"
         card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
-        temperature = sum_of(folds).native.temperature if folds else 1.0
         path = self.output / f"{self.config.name}.json"
-        replace(card, temperature=temperature).write(path)
+        (calibrated(card, sum_of(folds)) if folds else card).write(path)
         return path
 
     def _metrics(self, folds: list[Measured], held: Measured | None) -> str:
@@ -159,9 +161,8 @@ class _Run:
         if folds:
             lines.append(folds_in_words(folds, legend, self.recipe.feed.crop.coarsest_m))
         if held:
-            scores = in_words(held.native.confusion, legend)
-            lines.append(f"These weights on the held-back patches, scored once: {scores}.")
-        return " ".join(lines) or "Not measured."
+            lines.append(f"These weights on the held-back patches, scored once: {in_words(held.native, legend)}.")
+        return "\n".join(lines) or "Not measured."
 
     def _card(self, weights_name: str, weights_sha256: str, trainer: Trainer, metrics: str) -> ModelCard:
         text, recipe = self.config.card, self.recipe
@@ -184,6 +185,21 @@ class _Run:
             weights_name=weights_name,
             weights_sha256=weights_sha256,
         )
+
+
+def calibrated(card: ModelCard, measured: Measured) -> ModelCard:
+    """Return a card with the temperature that fits what was held out, and its reliability table."""
+    found = measured.blended.calibrated
+    if not found.bins:
+        return card
+    calibration = Calibration(
+        scenes=len(measured.native.scenes),
+        window_px=card.window_px,
+        overlap_px=card.overlap_px,
+        expected_error=round(found.expected_error, 4),
+        bins=found.bins,
+    )
+    return replace(card, temperature=measured.blended.temperature, calibration=calibration)
 
 
 def _coarsened(patch: Patch, pixel_m: float) -> Patch:

@@ -41,7 +41,7 @@ def test_round_trip(path: Path) -> None:
 def test_a_calibration_goes_round_and_a_card_without_one_has_no_trace_of_it(path: Path) -> None:
     assert "rspipe:calibration" not in path.read_text()
     bins = (ReliabilityBin(low=0.9333, high=1.0, pixels=10, confidence=0.97, accuracy=0.9),)
-    found = Calibration(patches=3, window_px=256, overlap_px=128, expected_error=0.07, bins=bins)
+    found = Calibration(scenes=3, window_px=256, overlap_px=128, expected_error=0.07, bins=bins)
     card = replace(PICO_CARD, calibration=found)
     card.write(path)
     assert ModelCard.read(path) == card

@@ -26,9 +26,9 @@ def test_the_reliability_table_is_told_in_words_and_numbers() -> None:
         ReliabilityBin(low=0.6, high=0.6667, pixels=250, confidence=0.64, accuracy=0.7),
         ReliabilityBin(low=0.9333, high=1.0, pixels=750, confidence=0.98, accuracy=0.95),
     )
-    found = Calibration(patches=29, window_px=256, overlap_px=128, expected_error=0.0375, bins=bins)
+    found = Calibration(scenes=29, window_px=256, overlap_px=128, expected_error=0.0375, bins=bins)
     text = " ".join(card_text(replace(PICO_CARD, calibration=found)).split())
-    assert "labels of 29 patches" in text
+    assert "labels of 29 scenes" in text
     assert "are 3.8% apart" in text
     assert "60% to 67% 64.0% 70.0% 25.0% 93% to 100% 98.0% 95.0% 75.0%" in text
 

@@ -66,6 +66,9 @@ def test_training_ships_weights_that_the_predictor_takes(config: Path, tmp_path:
     path = fit(config, tmp_path / "out")
     card = ModelCard.read(path)
     assert (card.resolution_m.min, card.resolution_m.max) == (30.0, 120.0)
+    assert card.calibration is not None
+    assert (card.calibration.scenes, card.calibration.window_px, card.calibration.overlap_px) == (3, 256, 128)
+    assert sum(entry.pixels for entry in card.calibration.bins) == 3 * 64 * 64
     assert "2-fold" in card.training.metrics
     assert "held-back" in card.training.metrics
     numbers = random_patch(5).bands[None]

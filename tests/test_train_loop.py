@@ -13,7 +13,7 @@ from rspipe.models.errors import DataError
 from rspipe.models.normalise import Normaliser
 from rspipe.models.outputs import SegOutput
 from rspipe.models.recipe import Recipe
-from rspipe.models.score import TEMPERATURES, scored
+from rspipe.models.score import scored
 from rspipe.models.train import OptimiserSpec, Trainer
 
 RECIPE = Recipe.model_validate_json(
@@ -148,16 +148,15 @@ def test_simulated_patches_are_needed_where_they_are_asked_for() -> None:
         fresh(RECIPE.model_copy(update={"feed": feed}))
 
 
-def test_scores_add_up_and_find_the_likeliest_temperature() -> None:
-    # Logits +-1 that are right in three of four pixels: log(3) / (2 / T) = 1, so T = 2 / log(3) = 1.82.
-    patch = random_patch(0)
+def test_scores_add_up_scene_by_scene() -> None:
     labels = torch.zeros(64, 64, dtype=torch.uint8)
-    labels[:16] = 1
-    patch = replace(patch, labels=labels)
-    score = scored(Certain(), [patch, patch], Normaliser.of(BANDS, torch.device("cpu")), 2)
-    assert score.confusion.counts.tolist() == [[6144, 0], [2048, 0]]
-    nearest = min(TEMPERATURES, key=lambda temperature: abs(temperature - 1.82))
-    assert score.temperature == nearest
+    labels[:16], labels[16:20], labels[20:24] = 1, 255, 3
+    patches = [replace(random_patch(0), labels=labels, scene=scene) for scene in ("a", "b", "a")]
+    score = scored(Certain(), patches, Normaliser.of(BANDS, torch.device("cpu")), 2)
+    counts = {scene: confusion.counts.tolist() for scene, confusion in score.scenes.items()}
+    assert counts == {"a": [[5120, 0], [2048, 0]], "b": [[2560, 0], [1024, 0]]}
+    assert score.confusion.counts.tolist() == [[7680, 0], [3072, 0]]
+    assert (score + score).confusion.counts.tolist() == [[15360, 0], [6144, 0]]
 
 
 def with_optimiser(**changes: float | str) -> Recipe:
