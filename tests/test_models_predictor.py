@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from picomodel import PICO_CARD, bicor_spec, write_pico
+from picomodel import PICO_CARD, bicor_spec, pico_spec, write_pico
 from torch import Tensor
 
 from rspipe.models.errors import CardError, InputError, WeightsError
@@ -46,6 +46,17 @@ def test_other_bands_of_an_invalid_pixel_change_no_bit(predictor: Predictor) -> 
     invalid = ~present[:, :2].all(1, keepdim=True)
     expected = predictor.probabilities(numbers, present)
     assert torch.equal(predictor.probabilities(torch.where(invalid, 7.0, numbers), present), expected)
+
+
+@pytest.mark.parametrize("rubbish", [-9999.0, float("nan"), float("inf")])
+def test_nodata_changes_no_bit_of_a_model_that_compresses(tmp_path: Path, rubbish: float) -> None:
+    spec = pico_spec()
+    compressing = spec.model_copy(update={"pyramid": spec.pyramid.model_copy(update={"compress": True})})
+    predictor = Predictor.load(write_pico(tmp_path, replace(PICO_CARD, spec=compressing)))
+    numbers, present = scene()
+    expected = predictor.probabilities(numbers, present)
+    assert not torch.equal(expected, Predictor.load(write_pico(tmp_path)).probabilities(numbers, present))
+    assert torch.equal(predictor.probabilities(torch.where(present, numbers, rubbish), present), expected)
 
 
 def test_missing_optional_band_is_its_mean(predictor: Predictor) -> None:
