@@ -1,6 +1,6 @@
 """Simulated scenes: bands and truth of any block, computed from the scene's seed and the block's place alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import cos, inf, radians, sin, tan
 from statistics import NormalDist
@@ -28,6 +28,7 @@ FILL = 0
 MARGIN_SHARE = 0.16
 """Share of the width that the wedge beyond the swath takes from the first row."""
 HAZE_HEIGHT_M = 800.0
+FREEZING_K = 273.0
 
 _REFLECTANCE = Linear(scale=2e-5, offset=-0.1)
 _KELVIN = Linear(scale=0.01, offset=0.0)
@@ -127,11 +128,28 @@ def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBl
 
 
 def training_patch(
-    seed: int, index: int, size_px: int, pixel_size_m: float
+    seed: int, index: int, size_px: int, pixel_size_m: float, *, polar: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return one patch under a landscape, sky and sun of its own: physical bands (8, H, W) and class ids (H, W)."""
-    block = compute_block(patch_spec(seed, index, size_px, pixel_size_m), slice(0, size_px), slice(0, size_px))
+    spec = patch_spec(seed, index, size_px, pixel_size_m)
+    if polar:
+        spec = frozen(spec)
+    block = compute_block(spec, slice(0, size_px), slice(0, size_px))
     return block.bands, block.labels
+
+
+def frozen(spec: SimulationSpec) -> SimulationSpec:
+    """Return the same patch in a polar climate: mostly snow of some grain, at 220 to 275 K under a low sun."""
+    draw = np.random.default_rng(spec.seed)
+    land = Land(
+        water=float(draw.choice((0.0, 0.2, 0.5))),
+        dry=0.0,
+        town=0.0,
+        snow=float(draw.uniform(0.4, 1.0)),
+        temperature_k=float(draw.uniform(220.0, 275.0)),
+        snow_grain=float(np.clip(np.exp(draw.normal(0.3, 0.6)), 0.3, 3.2)),
+    )
+    return replace(spec, land=land, sun_elevation_deg=float(draw.uniform(12.0, 50.0)))
 
 
 def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> SimulationSpec:
@@ -200,7 +218,7 @@ def world_of(spec: SimulationSpec) -> World:
     ground = Ground(
         seed=seed,
         pixel_m=spec.pixel_size_m,
-        reflectance=tinted(seed),
+        reflectance=tinted(seed, land.snow_grain),
         water_above=-_threshold(land.water),
         dry_above=_threshold(land.dry),
         town_above=_threshold(land.town),
@@ -230,9 +248,19 @@ def world_of(spec: SimulationSpec) -> World:
         margin_px=MARGIN_SHARE * spec.width_px if spec.wedge else -inf,
         height_px=spec.height_px,
         width_px=spec.width_px,
-        vapour_glow=0.001 + 0.005 * uniform(np.uint64(key(seed, 48)), 0, 0) ** 3,
+        vapour_glow=_vapour_glow(seed, land.temperature_k),
         sensor_noise=0.0012,
     )
+
+
+def _vapour_glow(seed: np.uint64, temperature_k: float) -> float:
+    """Return the reflectance of the cirrus band above black ground; half of that of white ground.
+
+    The colder the air, the less vapour it holds: snow shows at about 0.2 at 220 K, 0.03 at 255 K, 0.01 at freezing.
+    """
+    chance = uniform(np.uint64(key(seed, 48)), 0, 0)
+    dry = 0.1 * 2.0 ** ((219.0 - temperature_k) / 12.0) if temperature_k < FREEZING_K else 0.0
+    return 0.001 + 0.005 * chance**3 + dry * (0.5 + chance)
 
 
 def sunward(spec: SimulationSpec) -> tuple[float, float]:

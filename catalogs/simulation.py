@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from rspipe.catalogs.errors import SourceError
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raised when the same specification would give other pixels."""
 CHANNELS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus", "lwir11")
 """The bands of every simulated scene, in the order in which they are computed."""
@@ -24,12 +24,16 @@ class Land:
     town: float = 0.08
     snow: float = 0.01
     temperature_k: float = 292.0
-    """Of a meadow; the other covers are warmer or colder than that."""
+    """Of a meadow; the other covers are warmer or colder than that. Below freezing the air is dry, and the cirrus band
+    sees the ground."""
+    snow_grain: float = 1.0
+    """Factor on the shortwave infrared reflectance of snow: fine grains turn back more of it than coarse ones."""
 
     def __post_init__(self) -> None:
         for name in ("water", "dry", "town", "snow"):
             _require(f"land.{name}", getattr(self, name), 0.0, 1.0)
         _require("land.temperature_k", self.temperature_k, 220.0, 320.0)
+        _require("land.snow_grain", self.snow_grain, 0.1, 4.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,9 @@ def simulated_patches(config: TrainingConfig) -> list[Patch]:
 
 def _simulated_patch(settings: SimulatedPatches, index: int, rows: list[int], config: TrainingConfig) -> Patch:
     finest_m, coarsest_m = config.data.pixel_m, config.recipe.feed.crop.coarsest_m
-    # Steps of the golden ratio cover the range of pixel sizes evenly, however many patches there are.
+    # Steps of the golden ratio cover the range of pixel sizes evenly, however many patches there are; those of the
+    # plastic number pick the polar ones evenly among all sizes.
     pixel_m = finest_m * (coarsest_m / finest_m) ** (index * 0.6180339887 % 1)
-    bands, labels = training_patch(settings.seed, index, settings.size_px, pixel_m)
+    polar = index * 0.7548776662 % 1 < settings.polar
+    bands, labels = training_patch(settings.seed, index, settings.size_px, pixel_m, polar=polar)
     return Patch(f"simulated-{index}", torch.from_numpy(bands[rows]), torch.from_numpy(labels), pixel_m)

@@ -21,6 +21,8 @@ class SimulatedPatches(Section):
 
     patches: int = Field(ge=1)
     size_px: int = Field(default=256, ge=64)
+    polar: float = Field(default=0.0, ge=0, le=1)
+    """Share of the patches that lie in a polar climate: snow, dry and cold air, a low sun."""
     seed: int = Field(default=0, ge=0)
 
 

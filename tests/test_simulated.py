@@ -18,6 +18,7 @@ from rspipe.catalogs.simulated import (
     SimulatedBlock,
     SimulatedReader,
     compute_block,
+    frozen,
     patch_spec,
     scene,
     stored,
@@ -154,6 +155,40 @@ def test_physical_ranges(seed: int, pixel_size_m: float) -> None:
     assert 190 < bands[7].min() <= bands[7].max() < 340
     assert labels.dtype == np.uint8
     assert set(np.unique(labels)) <= set(range(len(LEGENDS["cloud-thickness"].classes)))
+
+
+def test_the_cirrus_band_sees_snow_the_better_the_colder_the_air() -> None:
+    band, seen = CHANNELS.index("cirrus"), []
+    for temperature_k in (273.0, 255.0, 220.0):
+        land = Land(water=0.0, dry=0.0, town=0.0, snow=1.0, temperature_k=temperature_k)
+        seen.append(float(whole(replace(SPEC, wedge=False, clouds=CLEAR, land=land)).bands[band].mean()))
+    warm, cold, coldest = seen
+    assert warm < 0.02 < cold < 0.06
+    assert 0.1 < coldest < 0.35
+
+
+def test_fine_grained_snow_is_brighter_in_the_shortwave_infrared_alone() -> None:
+    land = Land(water=0.0, dry=0.0, town=0.0, snow=1.0, temperature_k=250.0)
+    coarse, fine = (
+        whole(replace(SPEC, wedge=False, clouds=CLEAR, land=replace(land, snow_grain=grain))).bands.mean(axis=(1, 2))
+        for grain in (1.0, 2.5)
+    )
+    np.testing.assert_allclose(fine[:4], coarse[:4], atol=1e-4)
+    assert (fine[4:6] > 2 * coarse[4:6]).all()
+    np.testing.assert_allclose(fine[6:], coarse[6:], rtol=1e-4)
+
+
+def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
+    spec = patch_spec(1, 2, 64, 30.0)
+    polar = frozen(spec)
+    assert polar.clouds == spec.clouds
+    assert polar.land.snow >= 0.4
+    assert polar.land.temperature_k <= 275.0
+    assert frozen(spec) == polar
+    bands, labels = training_patch(1, 2, 64, 30.0, polar=True)
+    block = whole(polar)
+    assert bands.tobytes() == block.bands.tobytes()
+    assert labels.tobytes() == block.labels.tobytes()
 
 
 def test_labels_follow_from_the_thickness(block: SimulatedBlock) -> None:
