@@ -1,6 +1,7 @@
 """Brings the maps of a pyramid to one grid and one width."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class Fuse(nn.Module):
         blocks = reversed(self.mix.weight.chunk(len(maps), dim=1))
         size = maps[0].shape[-2:]
         levels = [level(x, block, size) for level, x, block in zip(self.levels, maps, blocks, strict=True)]
-        return torch.stack(levels).sum(dim=0)
+        fused: Tensor = reduce(torch.add, levels)
+        return fused
 
     def projected(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return every map on its own grid after its projection, (B, D, h_i, w_i), finest first."""

@@ -3,15 +3,49 @@
 from typing import Self
 
 import torch
-from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-class ShuffleUpsampler(nn.Sequential):
-    """Two pixel shuffles without any convolution: (B, D, h, w) -> (B, D / 16, 4 h, 4 w)."""
+def shuffled(x: Tensor) -> Tensor:
+    """Shuffle a map whose channels come last by two: (B, h, w, 4 C) -> (B, 2 h, 2 w, C)."""
+    images, height, width, channels = x.shape
+    blocks = x.view(images, height, width, channels // 4, 2, 2).permute(0, 1, 4, 2, 5, 3)
+    return blocks.reshape(images, 2 * height, 2 * width, channels // 4)
+
+
+class ShuffleUpsampler(nn.Module):
+    """Two pixel shuffles without any convolution, each followed by GELU, the first one normalised.
+
+    The second shuffle is left to the head, behind the dot product: there it moves a number per class instead of a
+    vector, and GELU does not care where a number stands. With channels last all steps run through memory in order.
+    """
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.PixelShuffle(2), LayerNorm2d(width // 4), nn.GELU(), nn.PixelShuffle(2), nn.GELU())
+        super().__init__()
+        # The name is that of the weights that are already about, from when this was a list of five modules.
+        self.add_module("1", nn.LayerNorm(width // 4, eps=1e-6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 2 h, 2 w, D / 4) from (B, D, h, w): channel 4 c + 2 i + j is channel c of sub-pixel (i, j)."""
+        normalised: Tensor = self.get_submodule("1")(shuffled(x.permute(0, 2, 3, 1).contiguous()))
+        return functional.gelu(functional.gelu(normalised))
+
+
+def compared(x: Tensor, vectors: Tensor) -> Tensor:
+    """Return <vector, sub-pixel> at full resolution, (B, N, 2 h, 2 w).
+
+    Args:
+        x: (B, h, w, 4 C), channel 4 c + s being channel c of sub-pixel s.
+        vectors: (B, N, C).
+    """
+    images, height, width, channels = x.shape
+    classes, places = vectors.shape[1], torch.eye(4, dtype=vectors.dtype, device=vectors.device)
+    # One matrix (4 C, 4 N) per image, which compares each sub-pixel with every vector.
+    spread = torch.einsum("bnc,st->bcsnt", vectors, places).reshape(images, channels, 4 * classes)
+    products = torch.bmm(x.view(images, height * width, channels), spread)
+    blocks = products.view(images, height, width, classes, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return blocks.reshape(images, classes, 2 * height, 2 * width)
 
 
 class DotHead(nn.Module):
@@ -36,8 +70,8 @@ class DotHead(nn.Module):
         return cls(nn.Linear(width, width // 16, bias=False))
 
     def forward(self, atoms: Tensor, x: Tensor) -> Tensor:
-        """Return logits (B, N, H, W) from atoms (B, N, D) and pixels (B, D / 16, H, W)."""
-        return torch.einsum("bnc,bchw->bnhw", self.classes(atoms), x)
+        """Return logits (B, N, H, W) from atoms (B, N, D) and what `ShuffleUpsampler` returned."""
+        return compared(x, self.classes(atoms))
 
 
 class PlainHead(nn.Module):
@@ -48,6 +82,6 @@ class PlainHead(nn.Module):
         self.classes = nn.Linear(width // 16, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, N, H, W) from pixels (B, D / 16, H, W)."""
-        logits: Tensor = self.classes(x.movedim(1, -1))
-        return logits.movedim(-1, 1)
+        """Return logits (B, N, H, W) from what `ShuffleUpsampler` returned."""
+        vectors = self.classes.weight.expand(len(x), -1, -1)
+        return compared(x, vectors) + self.classes.bias.view(-1, 1, 1)
