@@ -1,7 +1,8 @@
-"""The encoder: a ConvNeXt that returns one feature map per stride 4, 8, 16, 32."""
+"""The encoder: a ConvNeXt, or a ResNet, that returns one feature map per stride 4, 8, 16, 32."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import timm
 from timm.layers.norm import LayerNorm2d
@@ -36,28 +37,29 @@ SIZES: MappingProxyType[Size, Stages] = MappingProxyType(
 """tiny, small, base: arXiv 2201.03545. atto to nano: their usual reductions. pico: smaller than any, for tests."""
 
 
+RESNETS: MappingProxyType[Size, tuple[int, int, int, int]] = MappingProxyType(
+    {
+        "resnet18": (64, 128, 256, 512),
+        "resnet50": (256, 512, 1024, 2048),
+        "resnet152": (256, 512, 1024, 2048),
+    }
+)
+"""Channels of the four stages of those ResNets (arXiv 1512.03385) that torchgeo has weights for."""
+
+
 class Pyramid(nn.Module):
-    """ConvNeXt stages without classifier: image (B, bands, H, W) -> maps (B, C_i, H / s_i, W / s_i), s = 4, 8, 16, 32.
+    """An encoder without classifier: image (B, bands, H, W) -> maps (B, C_i, H / s_i, W / s_i), s = 4, 8, 16, 32.
 
     Each map is taken after its stage and before the next downsampling. H and W are multiples of 32.
     """
 
     def __init__(self, spec: PyramidSpec) -> None:
         super().__init__()
-        stages = SIZES[spec.size]
         self.in_bands = spec.in_bands
         self.compress = spec.compress
-        self.widths = stages.widths
-        self.body: nn.Module = timm.create_model(
-            "convnext_tiny",
-            pretrained=False,
-            features_only=True,
-            in_chans=spec.in_bands,
-            depths=stages.depths,
-            dims=stages.widths,
-            drop_path_rate=spec.drop_path,
-        )
-        self.norms = nn.ModuleList(LayerNorm2d(width) for width in stages.widths) if spec.level_norms else None
+        self.widths = SIZES[spec.size].widths if spec.size in SIZES else RESNETS[spec.size]
+        self.body: nn.Module = _body(spec)
+        self.norms = nn.ModuleList(LayerNorm2d(width) for width in self.widths) if spec.level_norms else None
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the four maps, finest first.
@@ -75,3 +77,12 @@ class Pyramid(nn.Module):
         if self.norms is None:
             return maps
         return [norm(level) for norm, level in zip(self.norms, maps, strict=True)]
+
+
+def _body(spec: PyramidSpec) -> nn.Module:
+    options: dict[str, Any] = {"pretrained": False, "features_only": True, "in_chans": spec.in_bands}
+    options["drop_path_rate"] = spec.drop_path
+    if spec.size in RESNETS:
+        return timm.create_model(spec.size, out_indices=(1, 2, 3, 4), **options)
+    stages = SIZES[spec.size]
+    return timm.create_model("convnext_tiny", depths=stages.depths, dims=stages.widths, **options)

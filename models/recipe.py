@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from rspipe.catalogs.bands import PHYSICAL_UNIT
+from rspipe.catalogs.errors import SourceError
 from rspipe.catalogs.legends import Legend, LegendClass, legend_of
 from rspipe.models.build import build
 from rspipe.models.card import CardBand
@@ -16,11 +17,14 @@ from rspipe.models.data import Patch
 from rspipe.models.errors import DataError
 from rspipe.models.feed import Feed, FeedSpec
 from rspipe.models.labels import LabelSet
+from rspipe.models.pretrained import Pretrained, load_encoder
 from rspipe.models.ranks import ALONE, Ranks
+from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import ModelSpec, StrictModel
 from rspipe.models.teacher import TeacherSpec, teacher_of
 from rspipe.models.train import OptimiserSpec, Trainer
 from rspipe.models.weather import Overcast
+from rspipe.models.weights import sha256_of
 
 
 class BandSetting(StrictModel):
@@ -62,6 +66,8 @@ class Recipe(StrictModel):
     """What is not given is as published for the model's architecture."""
     teacher: TeacherSpec | None = None
     """Whose maps KTDA's student imitates; it is neither trained nor part of the weights."""
+    pretrained: Pretrained | None = None
+    """What the encoder starts from, instead of weights drawn from the seed."""
     seed: int = Field(default=42, ge=0, lt=2**31)
 
     @field_validator("criterion")
@@ -77,6 +83,16 @@ class Recipe(StrictModel):
     def _teachable(self) -> Self:
         if self.teacher is not None and self.model.name != "ktda":
             raise ValueError(f"teacher: a {self.model.name} has no maps that a teacher could correct, only a ktda has")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> Self:
+        try:
+            found = len(self.legend_classes.classes)
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+        if found != self.model.classes:
+            raise ValueError(f"the legend has {found} classes, the model {self.model.classes}")
         return self
 
     @property
@@ -115,8 +131,20 @@ class Recipe(StrictModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all settings."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all settings, and of the weights that the encoder starts from.
+
+        Raises:
+            ModelError: these are not to be had.
+        """
+        start = "" if self.pretrained is None else sha256_of(self.pretrained.encoder().path)
+        settings = self.model_dump_json(exclude={"pretrained": {"path"}})
+        return hashlib.sha256(f"{settings}{start}".encode()).hexdigest()
+
+    def _built(self) -> Segmenter:
+        model = build(self.model, self.seed)
+        if self.pretrained is not None:
+            load_encoder(model.pyramid, self.pretrained.encoder(), [band.name for band in self.bands])
+        return model
 
     def _overcast(self, real: list[Patch]) -> Overcast | None:
         settings = self.feed
@@ -130,4 +158,4 @@ class Recipe(StrictModel):
         feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], self._overcast(real), ranks)
         criterion = Criterion(self.criterion, tuple(self.label_set.groups.values()))
         teacher = None if self.teacher is None else teacher_of(self.teacher, self.card_bands).to(device)
-        return Trainer(build(self.model, self.seed).to(device), feed, self.optimiser, criterion, teacher)
+        return Trainer(self._built().to(device), feed, self.optimiser, criterion, teacher)

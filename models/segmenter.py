@@ -5,6 +5,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from rspipe.models.outputs import SegOutput
+from rspipe.models.pyramid import Pyramid
 from rspipe.models.specs import BiCoRSpec, D2LSSpec, KTDASpec
 
 
@@ -12,6 +13,7 @@ class Segmenter(nn.Module):
     """A model as `build.build` makes it."""
 
     spec: D2LSSpec | BiCoRSpec | KTDASpec
+    pyramid: Pyramid
     train_only: tuple[str, ...] = ()
     """Parts that act in training only: they are neither in weights files nor in a card's count of parameters."""
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Size = Literal["pico", "atto", "femto", "nano", "tiny", "small", "base"]
+Size = Literal["pico", "atto", "femto", "nano", "tiny", "small", "base", "resnet18", "resnet50", "resnet152"]
+"""ConvNeXts by their usual names, and those ResNets that satellite weights exist for."""
 
 
 class StrictModel(BaseModel):
@@ -14,7 +15,7 @@ class StrictModel(BaseModel):
 
 
 class PyramidSpec(StrictModel):
-    """A ConvNeXt without its classifier. Depths and widths per size: `pyramid.SIZES`."""
+    """An encoder without its classifier. Depths and widths per size: `pyramid.SIZES` and `pyramid.RESNETS`."""
 
     size: Size
     in_bands: int = Field(ge=1, le=64)

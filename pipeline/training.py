@@ -120,7 +120,7 @@ def _set(content: dict[str, Yaml], setting: str) -> None:
 
 
 def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
-    """Return the settings with every folder made absolute."""
+    """Return the settings with every path below a folder."""
 
     def under(sources: Sources) -> Sources:
         return tuple(source.under(root) for source in sources)
@@ -131,4 +131,6 @@ def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
     start = config.init_from
     if start is not None and start.endswith(".json"):
         start = str(root / start)
-    return config.model_copy(update={"data": data, "folds": folds, "init_from": start})
+    pretrained = config.recipe.pretrained and config.recipe.pretrained.under(root)
+    recipe = config.recipe.model_copy(update={"pretrained": pretrained})
+    return config.model_copy(update={"data": data, "folds": folds, "init_from": start, "recipe": recipe})
