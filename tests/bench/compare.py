@@ -7,7 +7,8 @@
     python -m bench.compare paired tree d2ls                  # how likely the first is better
 
 What is compared stands in compare.yaml. A cell that has a line with the digests of today's settings and data is never
-run again, so an interrupted comparison goes on where it stopped. A run takes some two minutes of one undisturbed core.
+run again, so an interrupted comparison goes on where it stopped. A run takes one to seven minutes of one undisturbed core,
+all of them some three hours. For longer runs on a GPU give --settings and --results files of their own.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from bench.folds import Split, read_patches, split
 from bench.learned import Outcome, recipe_of, train_and_score
 from bench.lines import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.paired import Paired, drawn, paired, united
-from bench.protocol import Cell, Protocol
+from bench.protocol import SETTINGS, Cell, Protocol
 from bench.shipped import train_shipped
 from bench.table import CLOUDS, tables, write
 from bench.tree import grow_and_score
@@ -105,7 +106,7 @@ def commit() -> str:
 def run(options: argparse.Namespace) -> None:
     """Run every chosen cell that has no line yet."""
     torch.set_num_threads(options.threads)
-    protocol = Protocol.read()
+    protocol = Protocol.read(options.settings)
     runner = Runner(protocol, options.data, options.csmask, options.threads)
     for dataset in options.dataset or protocol.datasets:
         patches = read_patches(protocol, dataset, options.data, runner.reference(dataset))
@@ -133,7 +134,7 @@ def chosen(protocol: Protocol, dataset: str, options: argparse.Namespace) -> lis
 
 def show_paired(options: argparse.Namespace) -> None:
     """Print how likely the first variant is better than the second."""
-    protocol = Protocol.read()
+    protocol = Protocol.read(options.settings)
     lines = [line for line in valid(read_lines(options.results), protocol).values() if line.dataset == options.dataset]
     first, second = (by_patch(line for line in lines if line.variant == name) for name in (options.a, options.b))
     shared = len(first.keys() & second.keys())
@@ -157,14 +158,15 @@ def words(score: str, found: Paired) -> str:
 def show_tables(options: argparse.Namespace) -> None:
     """Print the tables, or write them into the README."""
     if options.write:
-        write(Protocol.read(), results=options.results)
+        write(Protocol.read(options.settings), results=options.results)
     else:
-        print(tables(Protocol.read(), read_lines(options.results)))
+        print(tables(Protocol.read(options.settings), read_lines(options.results)))
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", type=Path, default=SETTINGS, help="what is compared")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of lines")
     commands = parser.add_subparsers(required=True)
     running = commands.add_parser("run", help="run cells that have no line")
