@@ -7,8 +7,8 @@
     python -m bench.compare paired tree d2ls                  # how likely the first is better
 
 What is compared stands in compare.yaml. A cell that has a line with the digests of today's settings and data is never
-run again, so an interrupted comparison goes on where it stopped. A run takes one to seven minutes of one undisturbed core,
-all of them some three hours. For longer runs on a GPU give --settings and --results files of their own.
+run again, so an interrupted comparison goes on where it stopped. A run takes one to seven minutes of one undisturbed
+core, all of them some three hours. For longer runs on a GPU give --settings and --results files of their own.
 """
 
 import argparse
