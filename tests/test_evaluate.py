@@ -14,10 +14,12 @@ import torch
 from labelled import write_raster
 from picomodel import PICO_CARD, write_pico
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, precision_score, recall_score
+from typer.testing import CliRunner
 
 from rspipe.models.errors import DataError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.assessment import Assessment
+from rspipe.pipeline.cli import app
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.evaluate import evaluate
 from rspipe.pipeline.evaluating import Asked, EvaluateSettings
@@ -230,35 +232,36 @@ def test_wrong_options_are_refused(card: Path, options: dict[str, Any], labels: 
         asked(**options).settings(card, (), labels)
 
 
-def rspipe(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from rspipe.pipeline.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-
-
-def test_the_command_writes_json_to_stdout_and_a_table_for_people(card: Path, data: Path) -> None:
-    done = rspipe("evaluate", card, data, "--json", "--windows", "--drop", "lwir11")
+def test_the_command_writes_json_to_stdout(card: Path, data: Path) -> None:
+    program = [sys.executable, "-c", "from rspipe.pipeline.cli import main; main()"]
+    command = [*program, "evaluate", str(card), str(data), "--json", "--windows", "--drop", "lwir11"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     windows = EvaluateSettings(windows=(128, 64), dropped=("lwir11",))
     assert found["confusion"] == assess(card, data, windows).confusion.counts.tolist()
     assert (found["settings"]["window_px"], found["settings"]["overlap_px"]) == (128, 64)
     assert [entry["name"] for entry in found["classes"]] == CLASSES
-    done = rspipe("evaluate", card, data, "--quiet")
-    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_writes_a_table_for_people(card: Path, data: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(card), str(data), "--quiet"])
+    assert (done.exit_code, done.stderr) == (0, "")
     assert "pico-clouds 1.2.3 on 3 pictures" in done.stdout
     assert all(word in done.stdout for word in ("95% interval", "boundary F1", "expected calibration error"))
 
 
 def test_data_that_cannot_be_used_is_exit_2_and_a_refused_model_5(card: Path, tmp_path: Path) -> None:
-    done = rspipe("evaluate", card, tmp_path / "absent", "--json")
-    assert (done.returncode, done.stdout) == (2, "")
+    absent = str(tmp_path / "absent")
+    done = CliRunner().invoke(app, ["evaluate", str(card), absent, "--json"])
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "absent" in done.stderr
     other = tmp_path / "other"
     other.mkdir()
     path = write_pico(other)
     (other / PICO_CARD.weights_name).write_bytes(b"cut off")
-    done = rspipe("evaluate", path, tmp_path / "absent")
-    assert done.returncode == 5, done.stderr
+    done = CliRunner().invoke(app, ["evaluate", str(path), absent])
+    assert done.exit_code == 5, done.stderr
     assert "absent" not in done.stderr
     replace(PICO_CARD, weights_sha256="1" * 64).write(path)
-    assert rspipe("evaluate", path, tmp_path / "absent").returncode == 5
+    assert CliRunner().invoke(app, ["evaluate", str(path), absent]).exit_code == 5
