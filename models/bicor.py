@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rspipe.models.align import Fuse
-from rspipe.models.decode import DotHead, ShuffleUpsampler
+from rspipe.models.decode import DotHead, ShuffleUpsampler, cell_means
 from rspipe.models.exchange import interactor_of
 from rspipe.models.outputs import SegOutput
 from rspipe.models.pyramid import FINEST_STRIDE_PX, Pyramid
@@ -41,9 +41,10 @@ class BiCoR(Segmenter):
         table = self.table.expand(image.shape[0], -1, -1)
         fine = None if valid is None else valid_cells(valid, FINEST_STRIDE_PX)
         stages = self.interactor(table, x, fine)
-        logits = self.head(stages[-1].atoms, self.upsample(stages[-1].x))
-        heatmaps = tuple(stage.heat for stage in stages) if self.training or explain else ()
+        seen, heatmaps = self.upsample(stages[-1].x), tuple(stage.heat for stage in stages if self.training or explain)
+        logits = self.head(stages[-1].atoms, seen)
         if not self.training:
-            return SegOutput(logits, heatmaps=heatmaps)
+            profile = torch.cat([heatmaps[-1], cell_means(seen)], dim=1) if explain else None
+            return SegOutput(logits, heatmaps=heatmaps, profile=profile)
         aux = MappingProxyType({"static": self.static_head(table.detach(), self.upsample(x))})
         return SegOutput(logits, aux=aux, heatmaps=heatmaps, tables=tuple(stage.atoms for stage in stages))

@@ -17,6 +17,7 @@ from rspipe.models.mlm import (
     BandObject,
     Calibration,
     ClassObject,
+    Familiar,
     GroundResolution,
     Item,
     ModelInput,
@@ -78,6 +79,8 @@ class ModelCard:
     weights_sha256: str
     calibration: Calibration | None = None
     """What the temperature was fitted on; None where it was not, and in cards of old."""
+    familiar: Familiar | None = None
+    """What pixels like those of the training look like to the model; None where nobody noted it."""
 
     def __post_init__(self) -> None:
         names = [band.name for band in self.bands]
@@ -156,6 +159,7 @@ class ModelCard:
                 "rspipe:overlap_px": self.overlap_px,
                 "rspipe:temperature": self.temperature,
                 "rspipe:calibration": self.calibration,
+                "rspipe:familiar": self.familiar,
                 "rspipe:training": self.training,
             }
         )
@@ -212,6 +216,7 @@ class ModelCard:
             weights_name=asset.href.removeprefix("./"),
             weights_sha256=asset.checksum.removeprefix(MULTIHASH_SHA256),
             calibration=what.calibration,
+            familiar=what.familiar,
         )
 
 

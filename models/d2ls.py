@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rspipe.models.align import Deepest, Fuse
-from rspipe.models.decode import DotHead, ShuffleUpsampler
+from rspipe.models.decode import DotHead, ShuffleUpsampler, cell_means
 from rspipe.models.dictionary import DictionaryGenerator, Modulator
 from rspipe.models.exchange import interactor_of
 from rspipe.models.outputs import SegOutput
@@ -67,7 +67,12 @@ class D2LS(Segmenter):
         return logits
 
     def _output(self, stages: list[Stage], *, explain: bool) -> SegOutput:
-        logits = self.decode(stages[-1])
+        *_, last = stages
         if self.training:
-            return SegOutput(logits, heatmaps=tuple(stage.drawn for stage in stages if stage.drawn is not None))
-        return SegOutput(logits, heatmaps=tuple(stage.heat for stage in stages) if explain else ())
+            drawn = tuple(stage.drawn for stage in stages if stage.drawn is not None)
+            return SegOutput(self.decode(last), heatmaps=drawn)
+        if not explain:
+            return SegOutput(self.decode(last))
+        seen, heatmaps = self.upsample(last.x), tuple(stage.heat for stage in stages)
+        profile = torch.cat([heatmaps[-1], cell_means(seen)], dim=1)
+        return SegOutput(self.head(last.atoms, seen), heatmaps=heatmaps, profile=profile)

@@ -48,6 +48,12 @@ def compared(x: Tensor, vectors: Tensor) -> Tensor:
     return blocks.reshape(images, classes, 2 * height, 2 * width)
 
 
+def cell_means(x: Tensor) -> Tensor:
+    """Return the means (B, C, h, w) over the 4 x 4 pixels of every cell of what `ShuffleUpsampler` returned."""
+    channels = torch.unflatten(x, -1, (-1, 4)).float().mean(dim=-1).movedim(-1, 1)
+    return functional.avg_pool2d(channels, 2)
+
+
 class DotHead(nn.Module):
     """One short vector per class; a logit is its dot product with the pixel's vector."""
 

@@ -4,11 +4,12 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rspipe.models.align import AlignLevels, resized
 from rspipe.models.neck import SCALES, MultiLevelNeck
 from rspipe.models.outputs import SegOutput
-from rspipe.models.pyramid import Pyramid
+from rspipe.models.pyramid import FINEST_STRIDE_PX, Pyramid
 from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import KTDASpec
 from rspipe.models.uper import FCNHead, UPerHead
@@ -42,7 +43,7 @@ class KTDA(Segmenter):
         self.head = UPerHead(spec.width, spec.head_width, spec.classes)
         self.aux = FCNHead(spec.width, spec.aux_width, spec.classes)
 
-    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - there is nothing to show
+    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
         """See `Segmenter`; attention, pyramid pooling and, in training, batch statistics read valid cells only.
 
         With batch statistics, a mask without a hole is the paper's function up to rounding.
@@ -54,7 +55,8 @@ class KTDA(Segmenter):
         size = image.shape[-2:]
         logits = resized(self.head(maps, cells), size)
         if not self.training:
-            return SegOutput(logits)
+            profile = functional.avg_pool2d(logits.float(), FINEST_STRIDE_PX) if explain else None
+            return SegOutput(logits, profile=profile)
         aux = resized(self.aux(maps[AUX_LEVEL], cells[AUX_LEVEL]), size)
         return SegOutput(logits, aux=MappingProxyType({"fcn": aux}), aligned=aligned)
 

@@ -125,6 +125,22 @@ class Calibration(StrictModel):
     bins: tuple[ReliabilityBin, ...] = Field(min_length=1)
 
 
+class Familiar(StrictModel):
+    """Where the profiles of the training's cells lie: see `familiar.Yardstick`."""
+
+    mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
+    """Per channel of a profile."""
+    whiten: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], ...]
+    """Square matrix; the length of its product with (profile - mean) is the distance, in units of what is usual."""
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        sizes = {len(self.whiten), *(len(row) for row in self.whiten)}
+        if sizes != {len(self.mean)}:
+            raise ValueError(f"mean has {len(self.mean)} numbers, whiten must have as many rows and columns")
+        return self
+
+
 class Properties(StrictModel):
     """What the model is, takes and gives."""
 
@@ -147,6 +163,9 @@ class Properties(StrictModel):
     temperature: float = Field(alias="rspipe:temperature", gt=0, allow_inf_nan=False)
     calibration: Calibration | None = Field(
         default=None, alias="rspipe:calibration", exclude_if=lambda calibration: calibration is None
+    )
+    familiar: Familiar | None = Field(
+        default=None, alias="rspipe:familiar", exclude_if=lambda familiar: familiar is None
     )
     training: Training = Field(alias="rspipe:training")
 

@@ -25,3 +25,5 @@ class SegOutput:
     """Class vectors (B, N, D) on which a table loss acts."""
     aligned: tuple[Tensor, ...] = ()
     """Feature maps aligned to a teacher's grid."""
+    profile: Tensor | None = None
+    """(B, K, H / 4, W / 4), where every cell lies among the atoms, on request: what tells familiar from unfamiliar."""

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from rspipe.models.align import Deepest, Fuse
-from rspipe.models.decode import PlainHead, ShuffleUpsampler
+from rspipe.models.decode import PlainHead, ShuffleUpsampler, cell_means
 from rspipe.models.outputs import SegOutput
 from rspipe.models.pyramid import Pyramid
 from rspipe.models.segmenter import Segmenter
@@ -24,6 +24,7 @@ class Plain(Segmenter):
         self.upsample = ShuffleUpsampler(spec.width)
         self.head = PlainHead(spec.width, spec.classes)
 
-    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled, and there is nothing to show
+    def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled
         """See `Segmenter`."""
-        return SegOutput(self.head(self.upsample(self.fuse(self.pyramid(image)))))
+        seen = self.upsample(self.fuse(self.pyramid(image)))
+        return SegOutput(self.head(seen), profile=cell_means(seen) if explain and not self.training else None)

@@ -1,29 +1,50 @@
 """Inference on one batch of windows: physical units in, calibrated class probabilities out."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
+from rspipe.models.align import resized
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
+from rspipe.models.errors import InputError
+from rspipe.models.familiar import Yardstick
 from rspipe.models.normalise import Normaliser
+from rspipe.models.outputs import SegOutput
+from rspipe.models.pyramid import FINEST_STRIDE_PX
+from rspipe.models.validity import valid_cells
 from rspipe.models.weights import load_weights
 
 SIDE_UNIT_PX = 32
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+class Judged(NamedTuple):
+    """Answers, and how far they may be trusted to be about something known."""
+
+    probabilities: Tensor
+    """(B, N, H, W) float32."""
+    unfamiliar: Tensor
+    """(B, 1, H, W) float32, distance from the training's pixels: 0 is their middle, at most 1 are 99 % of them."""
+
+
 class Predictor:
-    """A model in evaluation mode on one device, with the card that says how to feed it."""
+    """A model in evaluation mode on one device, with the card that says how to feed it.
+
+    On a GPU the convolutions run channels-last, the layout of its tensor cores.
+    """
 
     def __init__(self, model: nn.Module, card: ModelCard, device: torch.device, precision: Precision) -> None:
         self.card = card
         self.device = device
         self._dtype: torch.dtype = getattr(torch, precision)
         self._model = model.eval().to(device)
+        if device.type == "cuda":
+            self._model.to(memory_format=torch.channels_last)
         self._normalise = Normaliser.of(card.bands, device)
+        self._yardstick = None if card.familiar is None else Yardstick.of(card.familiar, device)
 
     @classmethod
     def load(cls, card_path: Path, device: torch.device | str = "cpu", precision: Precision = "float32") -> Self:
@@ -55,18 +76,39 @@ class Predictor:
         Raises:
             InputError: shapes or types are others.
         """
-        batch = self._normalise(numbers.to(self.device), present.to(self.device))
         height, width = numbers.shape[-2:]
-        reduced = self._dtype is not torch.float32
-        with torch.autocast(self.device.type, dtype=self._dtype, enabled=reduced):
-            output = self._model(reflected(batch.image), reflected(batch.valid))
-        logits: Tensor = output.logits[..., :height, :width].float()
-        return logits / self.card.temperature
+        output, _ = self._output(numbers, present, explain=False)
+        return output.logits[..., :height, :width].float() / self.card.temperature
 
     @torch.inference_mode()
     def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
         """Return calibrated class probabilities (B, N, H, W) float32; see `logits`."""
         return self.logits(numbers, present).softmax(dim=1)
+
+    @torch.inference_mode()
+    def judged(self, numbers: Tensor, present: Tensor) -> Judged:
+        """Return probabilities, and how unfamiliar their pixels are, from one pass; see `logits`.
+
+        Raises:
+            InputError: shapes or types are others, or the card does not say what is familiar.
+        """
+        if self._yardstick is None:
+            raise InputError(f"model {self.card.model_id!r}: its card does not say what is familiar; train it anew")
+        height, width = numbers.shape[-2:]
+        output, valid = self._output(numbers, present, explain=True)
+        if output.profile is None:
+            raise InputError(f"model {self.card.model_id!r}: {self.card.spec.name} gives no profile")
+        cells = self._yardstick(output.profile, valid_cells(valid, FINEST_STRIDE_PX))
+        logits = output.logits[..., :height, :width].float() / self.card.temperature
+        return Judged(logits.softmax(dim=1), resized(cells, output.logits.shape[-2:])[..., :height, :width])
+
+    def _output(self, numbers: Tensor, present: Tensor, *, explain: bool) -> tuple[SegOutput, Tensor]:
+        """Return what the model makes of extended windows, and their valid pixels."""
+        batch = self._normalise(numbers.to(self.device), present.to(self.device))
+        image, valid = reflected(batch.image), reflected(batch.valid)
+        with torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype is not torch.float32):
+            output: SegOutput = self._model(image, valid, explain=explain)
+        return output, valid
 
 
 def reflected(x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Segmenter(nn.Module):
             image: (B, bands, H, W) normalised numbers, 0 where invalid; H and W multiples of 32.
             valid: (B, 1, H, W) bool, the pixels that may be pooled and attended to; None is the paper's function, and
                 so is a mask without a hole, bit for bit.
-            explain: in evaluation, also return what shows how the answer came about (heatmaps).
+            explain: in evaluation, also return what shows how the answer came about (heatmaps, profile).
 
         Raises:
             InputError: the image does not have the declared bands or a size that is a multiple of 32.
