@@ -131,14 +131,15 @@ class Recipe(StrictModel):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all settings, and of the weights that the encoder starts from.
+        """SHA-256 of all settings, of the weights that the encoder starts from, and of the teacher.
 
         Raises:
             ModelError: these are not to be had.
         """
         start = "" if self.pretrained is None else sha256_of(self.pretrained.encoder().path)
-        settings = self.model_dump_json(exclude={"pretrained": {"path"}})
-        return hashlib.sha256(f"{settings}{start}".encode()).hexdigest()
+        taught = "" if self.teacher is None else sha256_of(self.teacher.file())
+        settings = self.model_dump_json(exclude={"pretrained": {"path"}, "teacher": {"path", "card"}})
+        return hashlib.sha256(f"{settings}{start}{taught}".encode()).hexdigest()
 
     def _built(self) -> Segmenter:
         model = build(self.model, self.seed)

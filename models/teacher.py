@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import VisionTransformer
@@ -19,6 +18,7 @@ from rspipe.models.build import build
 from rspipe.models.card import CardBand, ModelCard
 from rspipe.models.errors import SpecError, WeightsError
 from rspipe.models.ktda import KTDA
+from rspipe.models.pretrained import TimmWeights
 from rspipe.models.registry import resolve
 from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import StrictModel
@@ -26,7 +26,6 @@ from rspipe.models.validity import valid_cells
 from rspipe.models.weights import load_weights
 
 TAPS = 4
-HUB_FILE = "model.safetensors"
 
 
 class TeacherBand(StrictModel):
@@ -46,9 +45,22 @@ class ViTTeacherSpec(StrictModel):
 
     kind: Literal["vit"] = "vit"
     name: str
-    weights: str | None = None
+    path: Path | None = None
     """A `.safetensors` file; None asks the Hugging Face hub, or what it left on disk earlier."""
     bands: Annotated[tuple[TeacherBand, ...], Field(min_length=1)]
+
+    def under(self, root: Path) -> Self:
+        """Return the teacher with its path below a folder."""
+        return self.model_copy(update={"path": self.path and root / self.path})
+
+    def file(self) -> Path:
+        """Return the file whose bytes decide what the teacher says.
+
+        Raises:
+            SpecError: timm has no such weights.
+            WeightsError: they are not on this machine and the hub cannot be asked.
+        """
+        return TimmWeights(source="timm", name=self.name, path=self.path).encoder().path
 
 
 class CardTeacherSpec(StrictModel):
@@ -56,6 +68,18 @@ class CardTeacherSpec(StrictModel):
 
     kind: Literal["card"] = "card"
     card: str
+
+    def under(self, root: Path) -> Self:
+        """Return the teacher with its card, if it is a path, below a folder."""
+        return self.model_copy(update={"card": str(root / self.card)}) if self.card.endswith(".json") else self
+
+    def file(self) -> Path:
+        """Return the card, which holds the digest of its weights.
+
+        Raises:
+            CardError: there is no such model or file.
+        """
+        return resolve(self.card)
 
 
 TeacherSpec = Annotated[ViTTeacherSpec | CardTeacherSpec, Field(discriminator="kind")]
@@ -174,7 +198,7 @@ def teacher_of(spec: ViTTeacherSpec | CardTeacherSpec, bands: Sequence[CardBand]
     if isinstance(spec, ViTTeacherSpec):
         view = BandView(bands, spec.bands)
         return ViTTeacher(_pretrained(spec), view)
-    path = resolve(spec.card)
+    path = spec.file()
     card = ModelCard.read(path)
     view = BandView(bands, [TeacherBand(name=band.name, mean=band.mean, stddev=band.stddev) for band in card.bands])
     network = build(card.spec)
@@ -183,7 +207,7 @@ def teacher_of(spec: ViTTeacherSpec | CardTeacherSpec, bands: Sequence[CardBand]
 
 
 def _pretrained(spec: ViTTeacherSpec) -> VisionTransformer:
-    path = _weights_file(spec)
+    path = spec.file()
     # timm would forgive missing tensors where it may drop a classifier: it is kept if the file has one.
     source = {"file": str(path), "classifier": None}
     try:
@@ -204,23 +228,3 @@ def _options(spec: ViTTeacherSpec, path: Path) -> dict[str, Any]:
         headless = not any(name.startswith("head.") for name in file.keys())  # noqa: SIM118 - it is no mapping
     options = {"in_chans": len(spec.bands), "dynamic_img_size": True}
     return options | {"num_classes": 0} if headless else options
-
-
-def _weights_file(spec: ViTTeacherSpec) -> Path:
-    known = timm.get_pretrained_cfg(spec.name) if timm.is_model(spec.name.partition(".")[0]) else None
-    if known is None:
-        raise SpecError(f"teacher {spec.name}: timm {timm.__version__} knows no model of this name")
-    if spec.weights is not None:
-        path = Path(spec.weights)
-        if path.suffix != ".safetensors" or not path.is_file():
-            raise WeightsError(f"teacher {spec.name}: {path} is no .safetensors file; other formats are never opened")
-        return path
-    if not known.hf_hub_id:
-        raise SpecError(f"teacher {spec.name}: timm has no pretrained weights for it; name a file as `weights`")
-    try:
-        return Path(hf_hub_download(known.hf_hub_id, HUB_FILE))
-    except OSError as error:
-        raise WeightsError(
-            f"teacher {spec.name}: {HUB_FILE} of {known.hf_hub_id} is not on this machine and the Hugging Face hub "
-            "cannot be asked; fetch it elsewhere and name the file as `weights`"
-        ) from error

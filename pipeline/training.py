@@ -132,5 +132,6 @@ def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
     if start is not None and start.endswith(".json"):
         start = str(root / start)
     pretrained = config.recipe.pretrained and config.recipe.pretrained.under(root)
-    recipe = config.recipe.model_copy(update={"pretrained": pretrained})
+    teacher = config.recipe.teacher and config.recipe.teacher.under(root)
+    recipe = config.recipe.model_copy(update={"pretrained": pretrained, "teacher": teacher})
     return config.model_copy(update={"data": data, "folds": folds, "init_from": start, "recipe": recipe})
