@@ -23,6 +23,7 @@ class BiCoR(Segmenter):
     """
 
     spec: BiCoRSpec
+    train_only = ("static_head",)
 
     def __init__(self, spec: BiCoRSpec) -> None:
         super().__init__()
