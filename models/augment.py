@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand
-from rspipe.models.data import Patch
+from rspipe.models.data import Patch, is_holed
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 from rspipe.models.specs import StrictModel
@@ -185,9 +185,9 @@ def blurred(bands: Tensor, deviation_px: float) -> Tensor:
     if deviation_px <= 0:
         return bands
     down, across = (_gaussian(size, deviation_px) for size in bands.shape[1:])
-    known = ~bands.isnan()
-    if bool(known.all()):
+    if not is_holed(bands):
         return down @ bands @ across.T / (down.sum(1)[:, None] * across.sum(1))
+    known = ~bands.isnan()
     total, weight = down @ bands.nan_to_num(0.0) @ across.T, down @ known.to(bands.dtype) @ across.T
     return torch.where(known, total / weight, torch.nan)
 

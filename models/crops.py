@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from rspipe.models.data import Patch
+from rspipe.models.data import Patch, is_holed
 from rspipe.models.display import DisplaySpec, unstretched
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
@@ -194,10 +194,10 @@ def shrunk(patch: Patch, size: Size) -> Patch:
     height, width = patch.labels.shape
     if (height, width) == (size.height_px, size.width_px):
         return patch
-    known = ~patch.bands.isnan()
-    if bool(known.all()):
+    if not is_holed(patch.bands):
         bands = _averaged(patch.bands, size)
     else:
+        known = ~patch.bands.isnan()
         weight, total = _averaged(known.float(), size), _averaged(patch.bands.nan_to_num(0.0), size)
         bands = torch.where(weight >= 0.5, total / weight, torch.nan)
     present = np.flatnonzero(np.bincount(patch.labels.flatten().numpy()))
