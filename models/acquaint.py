@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from rspipe.models.data import Patch
 from rspipe.models.errors import InputError
@@ -12,12 +13,11 @@ from rspipe.models.mlm import Familiar
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import reflected
 from rspipe.models.pyramid import FINEST_STRIDE_PX
-from rspipe.models.segmenter import Segmenter
 from rspipe.models.validity import valid_cells
 
 
 @torch.inference_mode()
-def acquainted(model: Segmenter, patches: Sequence[Patch], normalise: Normaliser) -> Familiar:
+def acquainted(model: nn.Module, patches: Sequence[Patch], normalise: Normaliser) -> Familiar:
     """Return what is familiar to a model: how profiles lie over all cells of its training patches.
 
     Display pictures are left out, their numbers are in no physical unit.

@@ -11,6 +11,7 @@ import torch
 
 from rspipe.catalogs.simulated import training_patch
 from rspipe.catalogs.simulation import CHANNELS
+from rspipe.models.acquaint import acquainted
 from rspipe.models.card import ModelCard
 from rspipe.models.crops import Size, shrunk
 from rspipe.models.data import Patch, digest_of
@@ -54,8 +55,9 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     progress.log_to(output / "progress.jsonl")
     run = _Run(config, output, progress, simulated_patches(config))
-    trainer = run.fit("final", run.read(config.data.train))
-    return run.ship(trainer, run.cross_validate())
+    patches = run.read(config.data.train)
+    trainer = run.fit("final", patches)
+    return run.ship(trainer, patches, run.cross_validate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class _Run:
         TrainLog(self.output).append(line | {"native": native.counts.tolist(), "coarse": coarse.counts.tolist()})
         self.progress.note(f"{name}: {in_words(measured.native, self.recipe.legend_classes)}")
 
-    def ship(self, trainer: Trainer, folds: list[Measured]) -> Path:
+    def ship(self, trainer: Trainer, patches: list[Patch], folds: list[Measured]) -> Path:
         score = self.config.data.score
         held = self.measure(trainer, self.read(score)) if score else None
         if held:
@@ -153,6 +155,9 @@ class _Run:
         weights = self.output / f"{self.config.name}.safetensors"
         card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
         path = self.output / f"{self.config.name}.json"
+        known = [patch for patch in patches if not patch.display] or self.simulated
+        normalise = Normaliser.of(card.bands, trainer.device)
+        card = replace(card, familiar=acquainted(trainer.model, known, normalise) if known else None)
         (calibrated(card, sum_of(folds)) if folds else card).write(path)
         return path
 

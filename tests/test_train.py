@@ -69,11 +69,15 @@ def test_training_ships_weights_that_the_predictor_takes(config: Path, tmp_path:
     assert card.calibration is not None
     assert (card.calibration.scenes, card.calibration.window_px, card.calibration.overlap_px) == (3, 256, 128)
     assert sum(entry.pixels for entry in card.calibration.bins) == 3 * 64 * 64
+    assert card.familiar is not None
     assert "2-fold" in card.training.metrics
     assert "held-back" in card.training.metrics
     numbers = random_patch(5).bands[None]
     found = Predictor.load(path).probabilities(numbers, ~numbers.isnan())
     torch.testing.assert_close(found.sum(dim=1), torch.ones(1, 64, 64))
+    seen = torch.stack([random_patch(seed).bands for seed in (0, 1)])
+    distances = Predictor.load(path).judged(seen, ~seen.isnan()).unfamiliar
+    assert (distances > 1).float().mean() < 0.05
 
 
 def test_every_patch_is_held_out_once(config: Path, tmp_path: Path) -> None:
