@@ -109,12 +109,13 @@ def read_picture(places: Mapping[str, BandPlace], bands: Sequence[CardBand], pac
     finest = max(sizes, key=lambda path: sizes[path][0] * sizes[path][1])
     grid = grid_of(finest)
     numbers = np.full((len(bands), *sizes[finest]), np.nan, dtype=np.float32)
-    for row, band in enumerate(bands):
-        if band.name in places:
-            place = places[band.name]
-            values = _read(place, packing)
-            _check_plausible(place, band.name, values)
-            numbers[row] = values if _same(place.path, finest) else _onto(place.path, values, finest)
+    rows = {row: places[band.name] for row, band in enumerate(bands) if band.name in places}
+    for path in dict.fromkeys(place.path for place in rows.values()):
+        here = [row for row, place in rows.items() if place.path == path]
+        fits = path == finest or (sizes[path] == sizes[finest] and grid_of(path) == grid)
+        for row, values in zip(here, _read(path, [rows[row].index for row in here], packing), strict=True):
+            _check_plausible(path, bands[row].name, values)
+            numbers[row] = values if fits else _onto(path, values, finest)
     return Picture(numbers, grid)
 
 
@@ -158,40 +159,37 @@ def grid_of(path: Path) -> Grid | None:
         raise DataError(f"{path}: {error}; warp it with gdalwarp") from error
 
 
-def _read(place: BandPlace, packing: Packing) -> NDArray[np.float32]:
-    with opened(place.path) as dataset:
-        at = place.index - 1
-        scale, offset = _affine(place, packing, (dataset.scales[at], dataset.offsets[at]))
-        fills = [fill for fill in (dataset.nodatavals[at], packing.fill) if fill is not None]
-        stored = dataset.read(place.index)
-    numbers = stored.astype(np.float64) * scale + offset
-    return np.where(is_number(stored, fills), numbers, np.nan).astype(np.float32)
+def _read(path: Path, indexes: list[int], packing: Packing) -> Iterator[NDArray[np.float32]]:
+    """Yield bands as physical numbers; the file is decoded once."""
+    with opened(path) as dataset:
+        own = [
+            (dataset.scales[index - 1], dataset.offsets[index - 1], dataset.nodatavals[index - 1]) for index in indexes
+        ]
+        read = dataset.read(indexes)
+    for stored, (scale, offset, nodata) in zip(read, own, strict=True):
+        factor, summand = _affine(path, packing, (scale, offset))
+        known = is_number(stored, [fill for fill in (nodata, packing.fill) if fill is not None])
+        yield np.where(known, stored * np.float64(factor) + summand, np.nan).astype(np.float32)
 
 
-def _affine(place: BandPlace, packing: Packing, own: tuple[float, float]) -> tuple[float, float]:
+def _affine(path: Path, packing: Packing, own: tuple[float, float]) -> tuple[float, float]:
     said = (1.0 if packing.scale is None else packing.scale, packing.offset or 0.0)
     if packing.scale is None and packing.offset is None:
         return own
     if own not in {(1.0, 0.0), said}:
-        raise DataError(
-            f"{place.path}: its tags say scale {own[0]:g} and offset {own[1]:g}, the source {said}; keep one"
-        )
+        raise DataError(f"{path}: its tags say scale {own[0]:g} and offset {own[1]:g}, the source {said}; keep one")
     return said
 
 
-def _check_plausible(place: BandPlace, name: str, numbers: NDArray[np.float32]) -> None:
+def _check_plausible(path: Path, name: str, numbers: NDArray[np.float32]) -> None:
     known = numbers[np.isfinite(numbers)]
     unit = PHYSICAL_UNIT[name]
     low, high = plausible_range(unit)
     if known.size and np.mean((known < low) | (known > high)) > _IMPLAUSIBLE_SHARE:
         raise DataError(
-            f"{place.path}, band {name!r}: most numbers are beyond {low:g} .. {high:g} {unit.value} (median "
+            f"{path}, band {name!r}: most numbers are beyond {low:g} .. {high:g} {unit.value} (median "
             f"{np.median(known):g}); give scale: and offset: that make them {unit.value}"
         )
-
-
-def _same(path: Path, finest: Path) -> bool:
-    return path == finest or (_size(path) == _size(finest) and grid_of(path) == grid_of(finest))
 
 
 def _onto(path: Path, values: NDArray[np.float32], finest: Path) -> NDArray[np.float32]:
