@@ -1,4 +1,4 @@
-"""Display pictures: 8-bit numbers that were stretched for the eye, by a gain and an offset nobody wrote down."""
+"""Display pictures: numbers that were stretched for the eye, by a gain and an offset nobody wrote down."""
 
 from dataclasses import replace
 
@@ -8,9 +8,6 @@ from pydantic import Field
 
 from rspipe.models.data import Patch
 from rspipe.models.specs import StrictModel
-
-WHITE = 255.0
-"""The number of a display picture that stands for the end of its stretch; 0 stands for the beginning."""
 
 
 class DisplaySpec(StrictModel):
@@ -26,7 +23,7 @@ class DisplaySpec(StrictModel):
 
 
 def unstretched(patch: Patch, spec: DisplaySpec, rng: np.random.Generator) -> Patch:
-    """Return a display picture in reflectances that it may have been made from; any other patch as it is.
+    """Return a display picture, 0 black and 1 white, in reflectances that it may show; any other patch as it is.
 
     Every call draws another stretch, so that nothing can be learned from how bright such a picture is.
     """
@@ -37,5 +34,5 @@ def unstretched(patch: Patch, spec: DisplaySpec, rng: np.random.Generator) -> Pa
     shape = (len(patch.bands), 1, 1)
     gains = span * np.exp(spec.band_spread * rng.standard_normal(shape))
     offsets = black + 0.2 * spec.band_spread * span * rng.standard_normal(shape)
-    bands = patch.bands * torch.from_numpy((gains / WHITE).astype(np.float32))
+    bands = patch.bands * torch.from_numpy(gains.astype(np.float32))
     return replace(patch, bands=bands + torch.from_numpy(offsets.astype(np.float32)), display=False)

@@ -39,7 +39,10 @@ class Yardstick:
     def of(cls, familiar: Familiar, device: torch.device) -> Self:
         """Put a card's entry on a device."""
         mean = torch.tensor(familiar.mean, dtype=torch.float32, device=device)
-        return cls(mean, torch.tensor(familiar.whiten, dtype=torch.float32, device=device))
+        whiten = torch.zeros(len(mean), len(mean))
+        for number, row in enumerate(familiar.whiten):
+            whiten[number, : number + 1] = torch.tensor(row)
+        return cls(mean, whiten.to(device))
 
     def __call__(self, cells: Tensor, valid: Tensor) -> Tensor:
         """Return the distances (B, 1, h, w); 1 is what few training cells exceed.
@@ -72,7 +75,8 @@ def familiar_of(profiles: Sequence[Tensor], valid: Sequence[Tensor]) -> Familiar
     free = Yardstick(rows.mean(dim=0), whiten)
     lengths = [free(cells[None].double(), mask[None])[0][mask] for cells, mask in zip(profiles, valid, strict=True)]
     unit = float(np.quantile(torch.cat(lengths).numpy(), USUAL))
-    return Familiar(mean=_rounded(free.mean), whiten=tuple(_rounded(row) for row in whiten / unit))
+    lines = (whiten / unit).unbind()
+    return Familiar(mean=_rounded(free.mean), whiten=tuple(_rounded(row[: n + 1]) for n, row in enumerate(lines)))
 
 
 def _rounded(row: Tensor) -> tuple[float, ...]:

@@ -131,13 +131,13 @@ class Familiar(StrictModel):
     mean: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
     """Per channel of a profile."""
     whiten: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], ...]
-    """Square matrix; the length of its product with (profile - mean) is the distance, in units of what is usual."""
+    """A lower triangle: the length of its product with (profile - mean) is the distance, in units of what is usual."""
 
     @model_validator(mode="after")
-    def _square(self) -> Self:
-        sizes = {len(self.whiten), *(len(row) for row in self.whiten)}
-        if sizes != {len(self.mean)}:
-            raise ValueError(f"mean has {len(self.mean)} numbers, whiten must have as many rows and columns")
+    def _triangle(self) -> Self:
+        if [len(row) for row in self.whiten] != list(range(1, len(self.mean) + 1)):
+            count = len(self.mean)
+            raise ValueError(f"mean has {count} numbers, whiten must have as many rows, of 1, 2, ... {count} numbers")
         return self
 
 

@@ -26,6 +26,9 @@ from rspipe.models.train import OptimiserSpec, Trainer
 from rspipe.models.weather import Overcast
 from rspipe.models.weights import sha256_of
 
+GPU_MAKERS = 4
+"""A GPU takes a step in less time than one thread takes to make a batch."""
+
 
 class BandSetting(StrictModel):
     """One band as the model will take it; its unit follows from its name."""
@@ -156,7 +159,8 @@ class Recipe(StrictModel):
     def trainer(self, real: list[Patch], simulated: list[Patch], ranks: Ranks = ALONE, device: str = "cpu") -> Trainer:
         """Return the trainer at its first step, its model drawn from the seed on the CPU and put on a device."""
         cutters = [Cutter(some, self.feed.crop) if some else None for some in (real, simulated)]
-        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], self._overcast(real), ranks)
+        makers = 1 if device == "cpu" else GPU_MAKERS
+        feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], self._overcast(real), ranks, makers)
         criterion = Criterion(self.criterion, tuple(self.label_set.groups.values()))
         teacher = None if self.teacher is None else teacher_of(self.teacher, self.card_bands).to(device)
         return Trainer(self._built().to(device), feed, self.optimiser, criterion, teacher)

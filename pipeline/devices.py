@@ -12,7 +12,8 @@ DeviceSetting = (
     Literal["auto", "cpu"] | Annotated[int, Field(ge=1)] | Annotated[str, StringConstraints(pattern=r"^cpu:[1-9]\d*$")]
 )
 """auto: as many GPUs as divide the batch evenly, the CPU where there is none; N: so many GPUs; cpu; cpu:N: so many
-processes on the CPU, which learn what N GPUs would."""
+processes on the CPU, which learn what N GPUs would. Losses are those of whole batches for any number; KTDA's batch
+statistics alone are those of each process's part."""
 
 
 def devices_of(setting: DeviceSetting, batch: int) -> Sequence[str]:

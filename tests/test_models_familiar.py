@@ -82,6 +82,7 @@ def test_a_channel_that_never_varies_is_no_division_by_zero() -> None:
     assert bool(found.isfinite().all())
 
 
-def test_a_matrix_that_is_not_square_is_refused() -> None:
-    with pytest.raises(ValidationError, match="as many rows and columns"):
-        Familiar(mean=(0.0, 0.0), whiten=((1.0, 0.0), (0.0,)))
+@pytest.mark.parametrize("whiten", [((1.0, 0.0), (0.0, 1.0)), ((1.0,),), ((1.0,), (0.0, 1.0), (0.0, 0.0, 1.0))])
+def test_what_is_no_triangle_is_refused(whiten: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(ValidationError, match=r"as many rows, of 1, 2, \.\.\. 2 numbers"):
+        Familiar(mean=(0.0, 0.0), whiten=whiten)

@@ -157,7 +157,7 @@ def test_each_patch_is_averaged_down_from_its_own_pixel_size() -> None:
 
 def test_display_pictures_become_reflectances_of_a_new_stretch_each_time() -> None:
     spec = DisplaySpec(black_max=0.1, span_min=0.4, span_max=0.8, band_spread=0.0)
-    numbers = torch.tensor([0.0, 51.0, 255.0, torch.nan]).expand(3, 1, 4)
+    numbers = torch.tensor([0.0, 0.2, 1.0, torch.nan]).expand(3, 1, 4)
     patch = Patch("p", numbers, torch.zeros(1, 4, dtype=torch.uint8), 30.0, display=True)
     blacks, spans = [], []
     for seed in range(200):
