@@ -8,8 +8,8 @@ from picomodel import pico_spec
 from safetensors.torch import load_file, save_file
 
 from rspipe.models.build import build
+from rspipe.models.d2ls import D2LS
 from rspipe.models.errors import WeightsError
-from rspipe.models.segmenter import Segmenter
 from rspipe.models.weights import load_weights, save_weights, sha256_of
 
 
@@ -21,11 +21,13 @@ def weights(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def model() -> Segmenter:
-    return build(pico_spec(), seed=2)
+def model() -> D2LS:
+    model = build(pico_spec(), seed=2)
+    assert isinstance(model, D2LS)
+    return model
 
 
-def test_round_trip(tmp_path: Path, model: Segmenter) -> None:
+def test_round_trip(tmp_path: Path, model: D2LS) -> None:
     source = build(pico_spec(), seed=1)
     digest = save_weights(source, tmp_path / "a.safetensors")
     assert digest == sha256_of(tmp_path / "a.safetensors")
@@ -40,7 +42,7 @@ def test_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["truncated", "appended", "flipped"])
-def test_damaged_bytes_are_refused_with_and_without_a_digest(weights: Path, model: Segmenter, where: str) -> None:
+def test_damaged_bytes_are_refused_with_and_without_a_digest(weights: Path, model: D2LS, where: str) -> None:
     digest, payload = sha256_of(weights), weights.read_bytes()
     middle = len(payload) // 2
     damaged = {
@@ -62,7 +64,7 @@ def pickle_bytes(canary: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["evil.pt", "evil.pth", "evil.safetensors", "evil.bin"])
-def test_pickles_are_never_opened(tmp_path: Path, model: Segmenter, name: str) -> None:
+def test_pickles_are_never_opened(tmp_path: Path, model: D2LS, name: str) -> None:
     canary = tmp_path / "canary"
     (tmp_path / name).write_bytes(pickle_bytes(canary))
     with pytest.raises(WeightsError):
@@ -70,7 +72,7 @@ def test_pickles_are_never_opened(tmp_path: Path, model: Segmenter, name: str) -
     assert not canary.exists()
 
 
-def test_header_that_claims_too_much_is_refused(tmp_path: Path, model: Segmenter) -> None:
+def test_header_that_claims_too_much_is_refused(tmp_path: Path, model: D2LS) -> None:
     header = json.dumps({"table": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     path = tmp_path / "bomb.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
@@ -78,19 +80,19 @@ def test_header_that_claims_too_much_is_refused(tmp_path: Path, model: Segmenter
         load_weights(model, path)
 
 
-def test_oversized_file_is_refused_unread(weights: Path, model: Segmenter) -> None:
+def test_oversized_file_is_refused_unread(weights: Path, model: D2LS) -> None:
     with weights.open("r+b") as file:
         file.truncate(2**40)
     with pytest.raises(WeightsError, match="has 1099511627776 bytes"):
         load_weights(model, weights)
 
 
-def test_missing_file_is_named(tmp_path: Path, model: Segmenter) -> None:
+def test_missing_file_is_named(tmp_path: Path, model: D2LS) -> None:
     with pytest.raises(WeightsError, match=r"absent\.safetensors: cannot be read"):
         load_weights(model, tmp_path / "absent.safetensors")
 
 
-def test_first_five_differences_are_listed(weights: Path, model: Segmenter) -> None:
+def test_first_five_differences_are_listed(weights: Path, model: D2LS) -> None:
     state = load_file(weights)
     state["extra"] = torch.zeros(1)
     del state["fuse.mix.weight"]
@@ -115,7 +117,7 @@ def test_first_five_differences_are_listed(weights: Path, model: Segmenter) -> N
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_numbers_must_be_finite(weights: Path, model: Segmenter, value: float) -> None:
+def test_numbers_must_be_finite(weights: Path, model: D2LS, value: float) -> None:
     state = load_file(weights)
     state["table"][1, 2] = value
     save_file(state, weights)
@@ -126,6 +128,6 @@ def test_numbers_must_be_finite(weights: Path, model: Segmenter, value: float) -
         save_weights(model, weights)
 
 
-def test_only_safetensors_are_written(tmp_path: Path, model: Segmenter) -> None:
+def test_only_safetensors_are_written(tmp_path: Path, model: D2LS) -> None:
     with pytest.raises(WeightsError, match=r"never \.pt"):
         save_weights(model, tmp_path / "a.pt")
