@@ -1,9 +1,10 @@
 """Labelled patches: what a model is trained on and measured with."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from rspipe.models.errors import DataError
@@ -36,6 +37,13 @@ class Patch:
             raise DataError(
                 f"patch {self.name!r}: bands are {tuple(self.bands.shape[1:])}, labels {tuple(self.labels.shape)} px"
             )
+
+
+def without(patch: Patch, channels: Sequence[int]) -> Patch:
+    """Return a patch in which some bands have no number at all."""
+    bands = patch.bands.clone()
+    bands[list(channels)] = torch.nan
+    return replace(patch, bands=bands)
 
 
 def is_holed(bands: Tensor) -> bool:

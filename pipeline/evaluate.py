@@ -1,7 +1,7 @@
 """Evaluates a model: every labelled picture is predicted, whole or by the windows of a run, and compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from rspipe.models.boundary import BoundaryMatch
 from rspipe.models.calibration import Reliability
 from rspipe.models.card import ModelCard
-from rspipe.models.data import Patch
+from rspipe.models.data import Patch, without
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.labelling import Wanted
 from rspipe.models.labels import IGNORE_ID, LabelSet
@@ -104,9 +104,7 @@ def _warn_of_pixel_sizes(patches: Iterable[Patch], card: ModelCard, progress: Pr
 def _told(patches: Sequence[Patch], dropped: list[int], progress: Progress) -> Iterable[Patch]:
     progress.start(STAGE, len(patches))
     for patch in patches:
-        bands = patch.bands.clone() if dropped else patch.bands
-        bands[dropped] = torch.nan
-        yield replace(patch, bands=bands)
+        yield without(patch, dropped)
         progress.advance(STAGE)
     progress.finish(STAGE)
 

@@ -1,10 +1,11 @@
 """What a trained model scored, as sums that add up over folds, and in words."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,15 @@ class Measured:
     """The same patches averaged to the coarsest pixel size of the recipe."""
     blended: TemperatureScan
     """The same patches by the windows of the card, under every temperature."""
+    lacking: Mapping[str, Score] = field(default_factory=lambda: MappingProxyType({}))
+    """Names of bands, joined by commas -> the same patches without these."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(
             native=self.native + other.native,
             coarse=self.coarse + other.coarse,
             blended=self.blended + other.blended,
+            lacking={bands: score + other.lacking[bands] for bands, score in self.lacking.items()},
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -40,18 +44,19 @@ class Measured:
             "coarse": _listed(self.coarse),
             "surprise": self.blended.surprise.tolist(),
             "reliability": self.blended.reliability.tolist(),
+            "lacking": {bands: _listed(score) for bands, score in self.lacking.items()},
         }
 
     @classmethod
     def from_json(cls, text: str) -> "Measured":
         """Read what `as_json` gave."""
         facts = json.loads(text)
-        native, coarse = (
-            Score({scene: Confusion(np.array(counts, dtype=np.int64)) for scene, counts in facts[name].items()})
-            for name in ("native", "coarse")
+        return cls(
+            native=_score(facts["native"]),
+            coarse=_score(facts["coarse"]),
+            blended=TemperatureScan(np.array(facts["surprise"]), np.array(facts["reliability"])),
+            lacking={bands: _score(listed) for bands, listed in facts.get("lacking", {}).items()},
         )
-        blended = TemperatureScan(np.array(facts["surprise"]), np.array(facts["reliability"]))
-        return cls(native=native, coarse=coarse, blended=blended)
 
 
 def sum_of(folds: Sequence[Measured]) -> Measured:
@@ -80,7 +85,8 @@ def folds_in_words(folds: Sequence[Measured], legend: Legend, coarsest_m: float)
     )
     native = f"{in_words(total.native, legend)}; folds {min(means):.2f} to {max(means):.2f}."
     coarse = f"The same averaged to {coarsest_m:g} m: {in_words(total.coarse, legend)}."
-    return f"{how}\n{native}\n{coarse}"
+    lacking = [f"Without {bands}: {in_words(score, legend)}." for bands, score in total.lacking.items()]
+    return "\n".join([how, native, coarse, *lacking])
 
 
 def _ious(confusion: Confusion) -> Scores:
@@ -89,6 +95,10 @@ def _ious(confusion: Confusion) -> Scores:
 
 def _range(interval: Interval) -> str:
     return "unknown" if np.isnan(interval.low) else f"{interval.low:.2f} to {interval.high:.2f}"
+
+
+def _score(listed: Mapping[str, list[list[int]]]) -> Score:
+    return Score({scene: Confusion(np.array(counts, dtype=np.int64)) for scene, counts in listed.items()})
 
 
 def _listed(score: Score) -> dict[str, list[list[int]]]:

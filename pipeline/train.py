@@ -14,7 +14,7 @@ from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.acquaint import acquainted
 from rspipe.models.card import ModelCard
 from rspipe.models.crops import Size, shrunk
-from rspipe.models.data import Patch, digest_of
+from rspipe.models.data import Patch, digest_of, without
 from rspipe.models.folds import dealt_to_folds
 from rspipe.models.labelling import SourceSpec, Wanted
 from rspipe.models.mlm import Calibration, GroundResolution, Training
@@ -75,6 +75,13 @@ class _Run:
         wanted = Wanted(self.recipe.card_bands, self.recipe.label_set, self.config.data.pixel_m)
         return read_sources(sources, wanted)
 
+    @property
+    def lacking(self) -> dict[str, list[int]]:
+        """Names of the bands that the folds are also scored without -> their channels."""
+        names = [band.name for band in self.recipe.bands]
+        sets = self.config.folds.without if self.config.folds else ()
+        return {", ".join(bands): [names.index(band) for band in bands] for bands in sets}
+
     def cross_validate(self) -> list[Measured]:
         settings = self.config.folds
         if settings is None:
@@ -91,7 +98,9 @@ class _Run:
         learned = [patch for patch, out in zip(patches, held, strict=True) if not out]
         done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
-            return Measured.from_json(done.read_text(encoding="utf-8"))
+            found = Measured.from_json(done.read_text(encoding="utf-8"))
+            if found.lacking.keys() == self.lacking.keys():
+                return found
         trainer = self.fit(f"fold-{fold}", learned)
         measured = self.measure(trainer, [patch for patch, out in zip(patches, held, strict=True) if out])
         self.tell(f"fold-{fold}", measured)
@@ -138,7 +147,12 @@ class _Run:
         coarse = [_coarsened(patch, coarsest_m) for patch in patches]
         native, averaged = (scored(trainer.model, some, normalise, classes) for some in (patches, coarse))
         card = self._card("held-out.safetensors", "0" * 64, trainer, "")
-        return Measured(native=native, coarse=averaged, blended=scan_temperatures(trainer.model, card, patches))
+        lacking = {
+            bands: scored(trainer.model, [without(patch, rows) for patch in patches], normalise, classes)
+            for bands, rows in self.lacking.items()
+        }
+        blended = scan_temperatures(trainer.model, card, patches)
+        return Measured(native=native, coarse=averaged, blended=blended, lacking=lacking)
 
     def tell(self, name: str, measured: Measured) -> None:
         native, coarse = measured.native.confusion, measured.coarse.confusion

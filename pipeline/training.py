@@ -3,9 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
 from rspipe.catalogs.errors import YamlError
 from rspipe.catalogs.yamlfile import Yaml, dotted, parse_yaml, read_document
@@ -32,6 +32,8 @@ class CrossValidation(Section):
     count: int = Field(ge=2)
     folders: Sources
     """Labelled patches, as `data.train` names them."""
+    without: tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...] = ()
+    """Each fold is scored once more without these optional bands: what it costs that a sensor lacks them."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -76,6 +78,17 @@ class TrainingConfig(Section):
     devices: DeviceSetting = "auto"
     init_from: str | None = None
     """A shipped model, or the card of another one (.json), whose weights the training starts from."""
+
+    @model_validator(mode="after")
+    def _may_lack(self) -> Self:
+        optional = [band.name for band in self.recipe.bands if not band.required]
+        strange = [
+            name for bands in (self.folds.without if self.folds else ()) for name in bands if name not in optional
+        ]
+        if strange:
+            known = ", ".join(optional) or "none"
+            raise ValueError(f"folds.without: {', '.join(strange)} cannot be missing; optional bands: {known}")
+        return self
 
 
 def load_training(path: Path, data: Path | None = None, settings: Sequence[str] = ()) -> TrainingConfig:

@@ -22,7 +22,8 @@ def measured(seed: int, *scenes: str) -> Measured:
     surprise = np.square(np.arange(len(TEMPERATURES), dtype=np.float64) - 20) + float(rng.random())
     reliability = np.zeros((len(TEMPERATURES), 3, BINS))
     reliability[20, :, -1] = 100, 97, 90
-    return Measured(native=native, coarse=coarse, blended=TemperatureScan(surprise, reliability))
+    lacking = {"cirrus, lwir11": Score({scene: Confusion(rng.integers(1, 100, (4, 4))) for scene in scenes})}
+    return Measured(native=native, coarse=coarse, blended=TemperatureScan(surprise, reliability), lacking=lacking)
 
 
 def test_json_and_back() -> None:
@@ -38,6 +39,8 @@ def test_folds_add_up() -> None:
     expected = sum(confusion.counts for fold in folds for confusion in fold.native.scenes.values())
     assert total.native.confusion.counts.tolist() == np.asarray(expected).tolist()
     assert total.blended.calibrated.sums[:, -1].tolist() == [200, 194, 180]
+    lacking = sum(confusion.counts for fold in folds for confusion in fold.lacking["cirrus, lwir11"].scenes.values())
+    assert total.lacking["cirrus, lwir11"].confusion.counts.tolist() == np.asarray(lacking).tolist()
 
 
 def test_the_words_tell_scores_scenes_and_intervals() -> None:
@@ -48,6 +51,7 @@ def test_the_words_tell_scores_scenes_and_intervals() -> None:
     assert f"mIoU {total.mean_iou:.3f} [" in text
     assert f"thin cloud {total.iou[1]:.2f} [" in text
     assert "averaged to 120 m" in text
+    assert f"\nWithout cirrus, lwir11: mIoU {sum_of(folds).lacking['cirrus, lwir11'].confusion.mean_iou:.3f} [" in text
     assert "[unknown]" in in_words(measured(0, "a").native, PICO_CARD.legend)
 
 

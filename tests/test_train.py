@@ -1,6 +1,8 @@
 """`rspipe train`: from a YAML file and folders to weights that the predictor accepts."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 import torch
 from labelled import BANDS, random_patch, write_raster
 from safetensors.torch import load_file
+from sklearn.metrics import confusion_matrix
 
+from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import CardError, DataError
 from rspipe.models.foldersource import FolderSource
@@ -34,7 +38,7 @@ recipe:
     - {name: cirrus, required: false, mean: 0.01, stddev: 0.02}
     - {name: lwir11, required: false, mean: 280.0, stddev: 15.0}
   feed: {batch: 2, crop: {size_px: 32}}
-  optimiser: {steps: 3, warmup_steps: 1}
+  optimiser: {steps: 10, warmup_steps: 1}
 threads: 1
 card:
   {model_id: tiny, version: 0.0.1, title: Tiny, description: For tests., licence: Apache-2.0,
@@ -42,15 +46,25 @@ card:
 """
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training file, its data, and what came out of it."""
+    place = tmp_path_factory.mktemp("finished")
     for folder, seeds in (("train", (0, 1)), ("val", (2,))):
         for seed in seeds:
             patch = random_patch(seed)
             name = f"{patch.name}.tif"
-            write_raster(tmp_path / folder / "images" / name, patch.bands.numpy(), [band.name for band in BANDS])
-            write_raster(tmp_path / folder / "masks" / name, patch.labels.numpy()[None])
-    (tmp_path / "tiny.yaml").write_text(TINY, encoding="utf-8")
+            write_raster(place / folder / "images" / name, patch.bands.numpy(), [band.name for band in BANDS])
+            write_raster(place / folder / "masks" / name, patch.labels.numpy()[None])
+    (place / "tiny.yaml").write_text(TINY, encoding="utf-8")
+    fit(place / "tiny.yaml", place / "out")
+    return place
+
+
+@pytest.fixture
+def config(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it all, to be changed; `out` beside the training file is finished."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return tmp_path / "tiny.yaml"
 
 
@@ -62,8 +76,8 @@ def fit(config: Path, output: Path) -> Path:
     return card
 
 
-def test_training_ships_weights_that_the_predictor_takes(config: Path, tmp_path: Path) -> None:
-    path = fit(config, tmp_path / "out")
+def test_training_ships_weights_that_the_predictor_takes(finished: Path) -> None:
+    path = finished / "out" / "tiny.json"
     card = ModelCard.read(path)
     assert (card.resolution_m.min, card.resolution_m.max) == (30.0, 120.0)
     assert card.calibration is not None
@@ -80,29 +94,61 @@ def test_training_ships_weights_that_the_predictor_takes(config: Path, tmp_path:
     assert (distances > 1).float().mean() < 0.05
 
 
-def test_every_patch_is_held_out_once(config: Path, tmp_path: Path) -> None:
-    fit(config, tmp_path / "out")
-    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    folds = [np.array(line["native"]) for line in lines if line["run"].startswith("fold-")]
+def test_every_patch_is_held_out_once(finished: Path) -> None:
+    lines = [json.loads(line) for line in (finished / "out" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    folds = [np.array(line["native"]) for line in lines if "native" in line and line["run"] != "score"]
     labels = torch.stack([random_patch(seed).labels for seed in range(3)]).numpy()
     assert len(folds) == 2
     assert np.sum(folds, axis=(0, 2)).tolist() == np.bincount(labels.ravel(), minlength=4).tolist()
 
 
+def test_what_a_missing_band_costs_is_measured_on_held_out_patches_without_training_anew(
+    config: Path, tmp_path: Path
+) -> None:
+    output, log = tmp_path / "out", tmp_path / "out" / "log.jsonl"
+    log.write_text(re.sub(r'"elapsed_s": [0-9.]+', '"elapsed_s": 999', log.read_text("utf-8")), encoding="utf-8")
+    config.write_text(TINY.replace("count: 2,", "count: 2, without: [[cirrus], [cirrus, lwir11]],"), encoding="utf-8")
+    card = ModelCard.read(fit(config, output))
+    kept = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert sorted(line["run"] for line in kept if line.get("elapsed_s") == 999) == ["final", "fold-0", "fold-1"]
+    lines = card.training.metrics.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("Without")] == [
+        "Without cirrus",
+        "Without cirrus, lwir11",
+    ]
+    patches = {patch.name: patch for patch in map(random_patch, range(3))}
+    for fold, path in enumerate(sorted(output.glob("measured-*.json"))):
+        (state,) = (output / "checkpoints" / f"fold-{fold}").glob("step-*.safetensors")
+        tensors = {name.removeprefix("average/"): tensor for name, tensor in load_file(state).items()}
+        model = build(card.spec).eval()
+        model.load_state_dict({name: tensors[name] for name in model.state_dict()})
+        predictor = Predictor(model, card, torch.device("cpu"), "float32")
+        for scene, counts in json.loads(path.read_text(encoding="utf-8"))["lacking"]["cirrus, lwir11"].items():
+            bands, present = patches[scene].bands[None], torch.ones(1, 4, 64, 64, dtype=torch.bool)
+            present[:, 2:] = False
+            guess = predictor.probabilities(bands, present).argmax(dim=1)[0]
+            assert counts == confusion_matrix(patches[scene].labels.ravel(), guess.ravel(), labels=range(4)).tolist()
+
+
+def test_only_optional_bands_can_be_scored_without(config: Path) -> None:
+    config.write_text(TINY.replace("count: 2,", "count: 2, without: [[cirrus, nir]],"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"nir cannot be missing; optional bands: cirrus, lwir11"):
+        load_training(config)
+
+
 def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_repeated(
     config: Path, tmp_path: Path
 ) -> None:
-    one, other = fit(config, tmp_path / "one"), fit(config, tmp_path / "other")
+    one, other = tmp_path / "out" / "tiny.json", fit(config, tmp_path / "other")
     weights = one.with_suffix(".safetensors").read_bytes()
     assert weights == other.with_suffix(".safetensors").read_bytes()
-    log = (tmp_path / "one" / "log.jsonl").read_text(encoding="utf-8").count("fold-")
-    fit(config, tmp_path / "one")
+    log = (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").count("fold-")
+    fit(config, tmp_path / "out")
     assert one.with_suffix(".safetensors").read_bytes() == weights
-    assert (tmp_path / "one" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
+    assert (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
 
 
 def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> None:
-    fit(config, tmp_path / "out")
     labels = random_patch(0).labels.numpy().copy()
     labels[0, 0] = 255
     write_raster(tmp_path / "train" / "masks" / "patch-0.tif", labels[None])
@@ -118,7 +164,7 @@ def test_settings_and_the_data_folder_win_over_the_file(config: Path, tmp_path: 
 
 
 def test_what_is_wrong_is_named_with_its_place(config: Path) -> None:
-    config.write_text(TINY.replace("steps: 3", "stepz: 3"), encoding="utf-8")
+    config.write_text(TINY.replace("steps: 10", "stepz: 10"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+:\d+: recipe\.optimiser\.stepz"):
         load_training(config)
     with pytest.raises(ConfigError, match="must read"):
@@ -139,7 +185,7 @@ def test_the_shipped_training_is_the_shipped_models(tmp_path: Path) -> None:
 
 
 def test_a_training_can_start_from_an_earlier_model(config: Path, tmp_path: Path) -> None:
-    parent = fit(config, tmp_path / "parent")
+    parent = tmp_path / "out" / "tiny.json"
     shown = load_file(parent.with_suffix(".safetensors"))
     slow = ["folds=null", "recipe.optimiser.lr=1e-9", "recipe.optimiser.lr_floor=1e-9", "recipe.seed=3"]
     with Progress(verbosity=-1) as progress:
@@ -151,8 +197,7 @@ def test_a_training_can_start_from_an_earlier_model(config: Path, tmp_path: Path
 
 
 def test_a_start_from_another_architecture_is_refused_with_the_differences(config: Path, tmp_path: Path) -> None:
-    parent = fit(config, tmp_path / "parent")
-
+    parent = tmp_path / "out" / "tiny.json"
     config.write_text(TINY.replace("mean: 0.2", "mean: 0.5"), encoding="utf-8")
     words = r"2 differences: width: 32, the recipe has 64; bands\.0: blue in .*mean 0\.2"
     other = load_training(config, settings=["recipe.model.width=64", f"init_from={parent}"])
