@@ -26,7 +26,7 @@ class Moody(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, image: Tensor, valid: Tensor) -> SegOutput:
+    def forward(self, image: Tensor, valid: Tensor, *, explain: bool = False) -> SegOutput:  # noqa: ARG002
         mood = (40 * image.mean(dim=(1, 2, 3), keepdim=True)).sin()
         logits = torch.cat([image[:, :1] + mood, image[:, 1:2] - 2 * mood, image[:, 2:3] * 2 + valid], dim=1)
         return SegOutput(self.weight * logits)

@@ -118,6 +118,8 @@ def test_an_unforeseen_failure_is_owned_up_to(capsys: pytest.CaptureFixture[str]
 def test_an_interruption_is_exit_130(tmp_path: Path, signal_name: str) -> None:
     script = (
         "import os, signal, time, typer\n"
+        # A suite that runs in the background inherits that SIGINT is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from rspipe.pipeline.guard import guarded\n"
         "app = typer.Typer()\n"
         "@app.command()\n"
