@@ -25,7 +25,7 @@ from rspipe.pipeline.partition import Difference, Partition, SceneSeams
 from rspipe.pipeline.plan import PlannedScene, RunPlan, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rowblocks import SHARD_PX, row_blocks
-from rspipe.pipeline.stream import CLASSES, CONFIDENCE
+from rspipe.pipeline.stream import CLASSES, array_names
 from rspipe.pipeline.task import STAGES, Task, digest_of
 from rspipe.pipeline.worker import Failed
 
@@ -81,8 +81,10 @@ class _Check:
 
     def _scene(self, planned: PlannedScene, asked: Sequence[Partition]) -> SceneSeams:
         outcomes = [self._infer(planned, partition, str(index)) for index, partition in enumerate(asked)]
+        names = array_names(self._config.infer.rasters)
         differences = [
-            _difference(outcomes[0], outcome, partition) for outcome, partition in zip(outcomes, asked, strict=True)
+            _difference(outcomes[0], outcome, names, partition)
+            for outcome, partition in zip(outcomes, asked, strict=True)
         ]
         return SceneSeams(
             scene_id=planned.scene.id,
@@ -96,7 +98,7 @@ class _Check:
         """Infer a scene under a partition and return where its classes lie; ingest runs once."""
         plan = self._plan(partition)
         inferred = self._room / planned.scene.slug / name
-        infer.create(inferred, planned.match.grid, planned.windows, plan.model.card.legend)
+        infer.create(inferred, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
         graph = scene_graph(plan, planned, self._digests)
         tasks = _moved(graph.tasks, inferred, ingested=ingested)
         self._execute(tasks, partition)
@@ -175,25 +177,26 @@ def _turned_round(todo: Agenda) -> Agenda:
     return replace(todo, pending=tuple(pending))
 
 
-def _difference(first: Path, other: Path, partition: Partition) -> Difference:
+def _difference(first: Path, other: Path, names: Sequence[str], partition: Partition) -> Difference:
     changed_px, largest = 0, 0
-    for one, two in zip(_blocks(first), _blocks(other), strict=True):
+    for one, two in zip(_blocks(first, names), _blocks(other, names), strict=True):
         changed_px += int((one != two).any(axis=0).sum())
         largest = max(largest, int(np.abs(one[1].astype(np.int16) - two[1]).max()))
     return Difference(partition=partition, changed_px=changed_px, largest_dp=largest / CONFIDENCE_SCALE)
 
 
-def _blocks(inferred: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield classes and confidence, (2, rows, columns), from top to bottom."""
-    arrays = [store.open_array(inferred, name) for name in (CLASSES, CONFIDENCE)]
+def _blocks(inferred: Path, names: Sequence[str]) -> Iterator[NDArray[np.uint8]]:
+    """Yield classes, confidence and what else is asked for, (planes, rows, columns), from top to bottom."""
+    arrays = [store.open_array(inferred, name) for name in names]
     for rows in row_blocks(arrays[0].shape[0], ROWS_PX):
-        yield np.stack([np.asarray(array[rows]) for array in arrays])
+        planes = [np.asarray(array[..., rows, :]) for array in arrays]
+        yield np.concatenate([plane.reshape(-1, *plane.shape[-2:]) for plane in planes])
 
 
 def _line_rates(inferred: Path, stride_px: int) -> LineRates:
     rates, top_px = LineRates(), -1
     above: NDArray[np.uint8] | None = None
-    for classes, _ in _blocks(inferred):
+    for (classes,) in _blocks(inferred, (CLASSES,)):
         before = np.full_like(classes[:1], NODATA_ID) if above is None else above
         rates += LineRates.of(np.concatenate([before, classes]), top_px, stride_px)
         above, top_px = classes[-1:], top_px + len(classes)

@@ -1,6 +1,6 @@
 """Rasters as cloud-optimised GeoTIFFs: streamed from Zarr, with palette, class names and provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +20,6 @@ from rspipe.pipeline.rowblocks import row_blocks
 from rspipe.pipeline.style import rgb
 
 BLOCK_PX = 512
-CONFIDENCE_SCALE = 1 / 254
 SIDE_SUFFIX = ".aux.xml"
 """Beside a class raster: GDAL keeps the names of classes of a GeoTIFF there."""
 _ONE_THREAD = {"GDAL_NUM_THREADS": "1"}
@@ -49,6 +48,20 @@ class Provenance:
         return tags
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledRaster:
+    """What the bands of a raster of numbers are called, and what they mean."""
+
+    bands: tuple[str, ...]
+    scale: float
+    """Physical = scale * stored."""
+    meaning: str = ""
+    """Written as the item `RSPIPE_MEANING` where the bands' names do not say it."""
+
+
+CONFIDENCE = ScaledRaster(bands=("confidence",), scale=1 / 254)
+
+
 def write_classes(target: Path, classes: zarr.Array[Any], grid: Grid, legend: Legend, provenance: Provenance) -> None:
     """Write a class raster: palette, names, nodata 255, overviews by the most frequent class.
 
@@ -60,7 +73,7 @@ def write_classes(target: Path, classes: zarr.Array[Any], grid: Grid, legend: Le
         provenance: see `Provenance`.
     """
     strips = _strips_path(target)
-    with _open(strips, grid, {"description": f"classes ({legend.name})", **provenance.tags()}) as dataset:
+    with _open(strips, grid, (f"classes ({legend.name})",), provenance.tags()) as dataset:
         dataset.write_colormap(1, {entry.id: (*rgb(entry.colour), 255) for entry in legend.classes})
         _copy_rows(classes, dataset)
     names = names_xml(legend)
@@ -69,20 +82,22 @@ def write_classes(target: Path, classes: zarr.Array[Any], grid: Grid, legend: Le
     _side(target).write_bytes(names)
 
 
-def write_confidence(target: Path, confidence: zarr.Array[Any], grid: Grid, provenance: Provenance) -> None:
-    """Write a confidence raster: physical = stored / 254, nodata 255, averaged overviews.
+def write_raster(target: Path, stored: zarr.Array[Any], grid: Grid, look: ScaledRaster, provenance: Provenance) -> None:
+    """Write a raster of numbers: physical = scale * stored, nodata 255, averaged overviews.
 
     Args:
         target: final name inside a private folder.
-        confidence: (rows, columns) uint8, round(254 * p), 255 where there is no decision.
+        stored: (rows, columns) or (bands, rows, columns) uint8, 255 where there is no decision.
         grid: its georeferencing.
+        look: what its bands are, and their scale.
         provenance: see `Provenance`.
     """
     strips = _strips_path(target)
-    with _open(strips, grid, {"description": "confidence", **provenance.tags()}) as dataset:
-        dataset.scales = (CONFIDENCE_SCALE,)
-        dataset.offsets = (0.0,)
-        _copy_rows(confidence, dataset)
+    tags = provenance.tags() | ({"RSPIPE_MEANING": look.meaning} if look.meaning else {})
+    with _open(strips, grid, look.bands, tags) as dataset:
+        dataset.scales = (look.scale,) * len(look.bands)
+        dataset.offsets = (0.0,) * len(look.bands)
+        _copy_rows(stored, dataset)
     _finish(strips, target, {"OVERVIEW_RESAMPLING": "AVERAGE", "PREDICTOR": "YES"})
 
 
@@ -94,7 +109,7 @@ def _side(path: Path) -> Path:
     return path.with_name(path.name + SIDE_SUFFIX)
 
 
-def _open(path: Path, grid: Grid, tags: Mapping[str, str]) -> Any:  # noqa: ANN401 - rasterio has no types
+def _open(path: Path, grid: Grid, bands: Sequence[str], tags: Mapping[str, str]) -> Any:  # noqa: ANN401 - rasterio has no types
     """Open a tiled GeoTIFF for writing window by window."""
     dataset = rasterio.open(
         path,
@@ -102,7 +117,7 @@ def _open(path: Path, grid: Grid, tags: Mapping[str, str]) -> Any:  # noqa: ANN4
         driver="GTiff",
         height=grid.height_px,
         width=grid.width_px,
-        count=1,
+        count=len(bands),
         dtype="uint8",
         nodata=NODATA_ID,
         crs=rasterio.crs.CRS.from_wkt(grid.crs_wkt),
@@ -113,16 +128,17 @@ def _open(path: Path, grid: Grid, tags: Mapping[str, str]) -> Any:  # noqa: ANN4
         compress="LZW",
         bigtiff="IF_SAFER",
     )
-    dataset.set_band_description(1, tags["description"])
-    dataset.update_tags(**{name: text for name, text in tags.items() if name != "description"})
+    dataset.descriptions = tuple(bands)
+    dataset.update_tags(**tags)
     return dataset
 
 
 def _copy_rows(source: zarr.Array[Any], dataset: Any) -> None:  # noqa: ANN401 - rasterio has no types
-    height, width = source.shape
+    height, width = source.shape[-2:]
     for rows in row_blocks(height, BLOCK_PX):
         window = Window(0, rows.start, width, rows.stop - rows.start)
-        dataset.write(np.asarray(source[rows, :]), 1, window=window)
+        block = np.asarray(source[..., rows, :])
+        dataset.write(block.reshape(-1, *block.shape[-2:]), window=window)
 
 
 def _finish(strips: Path, target: Path, options: Mapping[str, str]) -> None:

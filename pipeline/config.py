@@ -1,6 +1,6 @@
 """The settings of a workflow: strict, frozen, each one marked by whether it can change the bytes of the output."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rspipe.catalogs.simulation import SimulationSpec
 from rspipe.pipeline.grid import WINDOW_MULTIPLE_PX
+from rspipe.pipeline.rasters import RasterName
 
 RESERVED_NAMES = frozenset({"scenes", "layer_styles"})
 """Layers that stand beside the workflow's own in its GeoPackage."""
@@ -29,6 +30,10 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def _twice(names: Sequence[str]) -> str:
+    return ", ".join(sorted({name for name in names if names.count(name) > 1}))
 
 
 class Scenes(Section):
@@ -66,9 +71,14 @@ class InferSettings(Section):
     """Pixels that neighbouring windows share, at most half a window. Null: the model card's."""
     band_rows: Annotated[int | None, Field(ge=1), Effect.NONE] = None
     """Window rows per task. Null: chosen by plan."""
+    rasters: Annotated[tuple[RasterName, ...], Effect.BYTES] = ()
+    """Rasters to publish beside classes and confidence, for instance `[entropy, unfamiliarity]`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        twice = _twice(self.rasters)
+        if twice:
+            raise ValueError(f"rasters: {twice} given twice")
         if self.window_px is not None and self.overlap_px is not None and self.overlap_px > self.window_px // 2:
             raise ValueError(
                 f"overlap_px: found {self.overlap_px} for windows of {self.window_px}; "
@@ -87,9 +97,9 @@ class VectorizeSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        twice = sorted({name for name in self.classes or () if (self.classes or ()).count(name) > 1})
+        twice = _twice(self.classes or ())
         if twice:
-            raise ValueError(f"classes: {', '.join(twice)} given twice")
+            raise ValueError(f"classes: {twice} given twice")
         return self
 
 

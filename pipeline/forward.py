@@ -1,6 +1,6 @@
 """Windows through a model: stored numbers go up to the device, probabilities come out, one check on all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any, Protocol
@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.models.card import ModelCard
+from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.source import Source, WindowInput, WindowRow
 
 _SUM_TOLERANCE = 1e-4
@@ -39,6 +41,10 @@ class ProbabilityModel(Protocol):
         ...
 
 
+type Judge = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes what `ProbabilityModel.probabilities` takes, adds (B, 1, S, S) float32: how unfamiliar the pixels are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """How windows are run: everything but the windows themselves."""
@@ -48,11 +54,21 @@ class Forward:
     batch: int
     scene: str
     """For messages."""
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request."""
+    judge: Judge | None = None
+    """Of the model; None where nobody asks what is unfamiliar."""
 
     @property
-    def classes(self) -> int:
-        """N."""
-        return len(self.model.card.legend.classes)
+    def channels(self) -> Channels:
+        """What is blended."""
+        return Channels(len(self.model.card.legend.classes), self.rasters)
+
+    def say(self, numbers: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return probabilities, and how unfamiliar the pixels are if that is asked for."""
+        if self.judge is None:
+            return self.model.probabilities(numbers, present), None
+        return self.judge(numbers, present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +78,14 @@ class Predicted:
     row: int
     column: int
     window: WindowInput
-    probabilities: Tensor
-    """(N, S, S) float32 on the device."""
+    channels: Tensor
+    """(K, S, S) float32 on the device; see `Channels`."""
 
 
 def predict_row(forward: Forward, source: Source, grid: WindowGrid, row: int) -> Iterator[Predicted]:
     """Yield the windows of one window row from left to right. No batch spans two rows, each has the same shape."""
     reader = WindowRow(source, grid, row)
-    zeros = torch.zeros((forward.classes, grid.window_px, grid.window_px), device=forward.device)
+    zeros = torch.zeros((forward.channels.count, grid.window_px, grid.window_px), device=forward.device)
     for columns in batched(range(grid.columns.count), forward.batch):
         windows = [reader.read(column) for column in columns]
         wanted = [window for window in windows if not window.skipped]
@@ -86,14 +102,14 @@ def _run(forward: Forward, source: Source, windows: Sequence[WindowInput], where
     inputs += [inputs[0]] * (forward.batch - len(inputs))
     numbers, present = (torch.stack(parts) for parts in zip(*inputs, strict=True))
     try:
-        outputs = forward.model.probabilities(numbers, present)
+        probabilities, unfamiliar = forward.say(numbers, present)
     except torch.OutOfMemoryError as error:
         raise EnvironmentFailedError(
             f"scene {forward.scene!r}, infer, {where}: out of GPU memory with {forward.batch} windows per batch; "
             "set a smaller infer.batch and run again"
         ) from error
-    _check(forward, outputs, (forward.batch, forward.classes, *numbers.shape[-2:]), where)
-    return outputs[: len(windows)].unbind()
+    _check(forward, probabilities, (forward.batch, forward.channels.classes, *numbers.shape[-2:]), where)
+    return forward.channels.stack(probabilities, unfamiliar)[: len(windows)].unbind()
 
 
 def physical(source: Source, window: WindowInput, device: torch.device) -> tuple[Tensor, Tensor]:

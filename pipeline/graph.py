@@ -48,7 +48,7 @@ def lay_out(plan: RunPlan, planned: PlannedScene) -> None:
     layout, slug = plan.layout, planned.scene.slug
     ingest.create(layout.bands(slug), planned.match.bands, planned.match.grid)
     path = layout.inferred(slug, plan.model.slug)
-    infer.create(path, planned.match.grid, planned.windows, plan.model.card.legend)
+    infer.create(path, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
 
 
 def _input_digest(band: Band, digests: InputDigests) -> str:
@@ -161,6 +161,7 @@ class _Build:
             bands=tuple(band.name for band in self._bands),
             legend=self._plan.model.card.legend,
             polygon_classes=self._plan.polygon_classes,
+            rasters=self._plan.rasters,
         )
         return self._task("publish", "files", [task.key for task in read], [publish.VERSION, self._slug], job)
 
@@ -174,6 +175,7 @@ class _Build:
             "strips": layout.strips(self._slug, model),
             "grid": self._planned.windows,
             "band_rows": self._plan.band_rows,
+            "rasters": self._plan.rasters,
         }
 
     def _ingest_identity(self, inputs: Mapping[str, str]) -> list[object]:
@@ -187,6 +189,7 @@ class _Build:
             self._plan.model.card.digest,
             self._plan.fingerprint.model_dump(),
             asdict(self._planned.windows),
+            list(self._plan.rasters),
         ]
 
     def _vectorize_identity(self) -> list[object]:

@@ -3,23 +3,27 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from torch import Tensor
 
 from rspipe.catalogs.legends import NODATA_ID, Legend
 from rspipe.catalogs.scene import Grid
 from rspipe.models.errors import ModelError
-from rspipe.models.predictor import Predictor
+from rspipe.models.predictor import Judged, Predictor
 from rspipe.pipeline import store
 from rspipe.pipeline.blend import CONFIDENCE_SCALE
+from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.errors import ModelRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
-from rspipe.pipeline.forward import Forward, ProbabilityModel
+from rspipe.pipeline.forward import Forward, Judge, ProbabilityModel
 from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.source import Source
-from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink
+from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink, array_names
 from rspipe.pipeline.strips import Strip
 from rspipe.pipeline.task import Receipt
 
@@ -43,6 +47,8 @@ class InferJob(BaseModel):
     grid: WindowGrid
     band_rows: PositiveInt
     """k, window rows per band; changes no byte of `inferred`."""
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request, beside classes and confidence."""
 
 
 class BandJob(InferJob):
@@ -61,14 +67,24 @@ class SeamJob(InferJob):
     seam: PositiveInt
 
 
-def create(path: Path, grid: Grid, windows: WindowGrid, legend: Legend) -> None:
-    """Lay out the arrays `classes` and `confidence` of a scene; what is there already with the same layout stays.
+@runtime_checkable
+class JudgingModel(Protocol):
+    """A model that knows what is familiar to it."""
+
+    def judged(self, numbers: Tensor, present: Tensor) -> Judged:
+        """Return probabilities, and how unfamiliar their pixels are."""
+        ...
+
+
+def create(path: Path, grid: Grid, windows: WindowGrid, legend: Legend, rasters: tuple[RasterName, ...] = ()) -> None:
+    """Lay out the arrays of a scene; what is there already with the same layout stays.
 
     Args:
         path: the Zarr group.
         grid: of the scene.
         windows: the window grid, which decides where shards are cut.
         legend: of the model.
+        rasters: those on request, beside classes and confidence.
     """
     legend_attributes = {
         "flag_values": [entry.id for entry in legend.classes],
@@ -76,17 +92,20 @@ def create(path: Path, grid: Grid, windows: WindowGrid, legend: Legend) -> None:
         "long_name": f"classes of {legend.name}",
     }
     scale = {"scale_factor": 1 / CONFIDENCE_SCALE, "long_name": "largest blended probability"}
+    attributes: dict[str, dict[str, Any]] = {CLASSES: legend_attributes, CONFIDENCE: scale}
+    attributes |= {name: {"scale_factor": KINDS[name].scale, "long_name": KINDS[name].meaning} for name in rasters}
+    leading = {"probabilities": (len(legend.classes),)}
     plans = [
         store.ArrayPlan(
             name=name,
-            shape=(grid.height_px, grid.width_px),
+            shape=(*leading.get(name, ()), grid.height_px, grid.width_px),
             dtype="uint8",
             shard_px=windows.shard_px,
             chunk_px=windows.chunk_px,
             fill=NODATA_ID,
-            attributes={**attributes, "_FillValue": NODATA_ID},
+            attributes={**attributes[name], "_FillValue": NODATA_ID},
         )
-        for name, attributes in ((CLASSES, legend_attributes), (CONFIDENCE, scale))
+        for name in array_names(rasters)
     ]
     store.create(path, grid, plans)
 
@@ -113,15 +132,18 @@ def infer_band(job: BandJob, model: ProbabilityModel) -> Receipt:
         device=torch.device(job.fingerprint.device),
         batch=job.fingerprint.batch,
         scene=job.scene,
+        rasters=job.rasters,
+        judge=_judge(model) if "unfamiliarity" in job.rasters else None,
     )
     above = band.above and Strip.of(job.strips, job.band, "above", band.above)
     below = band.below and Strip.of(job.strips, job.band, "below", band.below)
     target = BandTarget(grid=job.grid, band=band, inferred=job.inferred, above=above, below=below)
     source = Source.open(job.bands, [asked.name for asked in model.card.bands], required_bands(model))
-    store.clear(job.inferred, [CLASSES, CONFIDENCE], band.finished)
+    names = array_names(job.rasters)
+    store.clear(job.inferred, names, band.finished)
     stream = BandStream(forward, source, target)
     stream.run()
-    outputs = store.written_files(job.inferred, [CLASSES, CONFIDENCE], band.finished)
+    outputs = store.written_files(job.inferred, names, band.finished)
     strips = [path for strip in (above, below) if strip is not None for path in strip.files()]
     return Receipt(outputs=(*outputs, *strips), counts=dict(stream.counts))
 
@@ -132,20 +154,30 @@ def run_seam(job: SeamJob) -> Receipt:
     source = Source.open(job.bands, (), job.required)
     earlier = Strip.of(job.strips, job.seam - 1, "below", rows)
     later = Strip.of(job.strips, job.seam, "above", rows)
-    store.clear(job.inferred, [CLASSES, CONFIDENCE], rows)
-    sink = DecisionSink.open(job.inferred, rows)
+    names = array_names(job.rasters)
+    store.clear(job.inferred, names, rows)
+    sink = DecisionSink.open(job.inferred, rows, Channels.of(earlier.channels, job.rasters))
     step_px = job.grid.shard_px[1]
     for start in range(0, job.grid.width_px, step_px):
         columns = slice(start, min(start + step_px, job.grid.width_px))
         sums = torch.from_numpy(earlier.read(columns) + later.read(columns))
         valid = source.valid(np.asarray(source.validity[rows, columns]))
         sink.append(sums, torch.from_numpy(valid))
-    return Receipt(outputs=store.written_files(job.inferred, [CLASSES, CONFIDENCE], rows), counts={})
+    return Receipt(outputs=store.written_files(job.inferred, names, rows), counts={})
 
 
 def required_bands(model: ProbabilityModel) -> tuple[str, ...]:
     """Return the bands without which a pixel is invalid."""
     return tuple(band.name for band in model.card.bands if band.required)
+
+
+def _judge(model: ProbabilityModel) -> Judge:
+    if not isinstance(model, JudgingModel):
+        raise ModelRefusedError(
+            f"model {model.card.model_id!r} cannot tell what is unfamiliar to it; "
+            "leave unfamiliarity out of infer.rasters"
+        )
+    return model.judged
 
 
 def _digest(card: Path) -> str:

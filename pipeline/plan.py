@@ -22,6 +22,7 @@ from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedEr
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
+from rspipe.pipeline.rasters import RasterName, arranged
 
 DEFAULT_BAND_ROWS = 2
 """Window rows per task. Fixed, not a share of the workers: then a resumed run may have any number of them."""
@@ -78,6 +79,11 @@ class RunPlan:
         """Window rows per task."""
         return self.config.infer.band_rows or DEFAULT_BAND_ROWS
 
+    @property
+    def rasters(self) -> tuple[RasterName, ...]:
+        """Those on request, in one order."""
+        return arranged(self.config.infer.rasters)
+
     def portable(self, text: str) -> str:
         """Return a message without the folders that the scenes lie in on this machine: it is to be published."""
         for source in self.config.scenes.paths or ():
@@ -96,6 +102,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     """
     model = load_model(config)
     fingerprint = _fingerprint(config)
+    _check_rasters(config, model.card)
     _check_output_crs(config)
     classes = _polygon_classes(config, model.card)
     planned: list[PlannedScene] = []
@@ -137,6 +144,14 @@ def _fingerprint(config: WorkflowConfig) -> Fingerprint:
     if on_gpu:
         return Fingerprint.here("cuda", config.compute.threads, _GPU_BATCH)
     return Fingerprint.here("cpu", config.compute.threads)
+
+
+def _check_rasters(config: WorkflowConfig, card: ModelCard) -> None:
+    if "unfamiliarity" in config.infer.rasters and card.familiar is None:
+        raise ConfigError(
+            f"infer.rasters: unfamiliarity: the card of model {card.model_id!r} does not say what is familiar to it; "
+            "leave unfamiliarity out, or train the model anew"
+        )
 
 
 def _polygon_classes(config: WorkflowConfig, card: ModelCard) -> tuple[int, ...]:

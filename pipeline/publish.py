@@ -18,6 +18,7 @@ from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Vouched
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
 from rspipe.pipeline.polygonfile import PolygonFile, open_polygons, publish_polygons
+from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.reproject import same_crs
 from rspipe.pipeline.task import Receipt
 
@@ -28,6 +29,7 @@ CONFIDENCE = "confidence.tif"
 POLYGONS = "polygons.parquet"
 QUICKLOOK = "quicklook.png"
 SCENE_FILES = (CLASSES, CLASSES + cog.SIDE_SUFFIX, CONFIDENCE, POLYGONS, QUICKLOOK)
+"""What every scene has; rasters on request stand beside them."""
 _FALLBACK_CRS = "EPSG:4326"
 
 
@@ -50,6 +52,8 @@ class PublishSceneJob:
     legend: Legend
     polygon_classes: tuple[int, ...]
     """Ids of the classes that became polygons."""
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,13 @@ class PublishRunRequest:
     output_crs: str | None
     """Anything that pyproj understands; None: the scenes' common CRS."""
     scenes: tuple[SceneOutcome, ...]
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request, of every scene."""
+
+
+def scene_files(rasters: tuple[RasterName, ...]) -> tuple[str, ...]:
+    """Return the names of the files of a published scene."""
+    return (*SCENE_FILES, *(f"{name}.tif" for name in rasters))
 
 
 def publish_scene(job: PublishSceneJob) -> Receipt:
@@ -104,12 +115,16 @@ def publish_scene(job: PublishSceneJob) -> Receipt:
     confidence = store.open_array(layout.inferred(job.scene, job.model), "confidence")
     provenance = cog.Provenance(scene_id=job.scene_id, model_id=job.model_id, acquired_at=job.acquired_at)
     found = survey(classes, job.grid)
-    with atomic.staging(folder, SCENE_FILES) as room:
+    names = scene_files(job.rasters)
+    with atomic.staging(folder, names) as room:
         cog.write_classes(room / CLASSES, classes, job.grid, job.legend, provenance)
-        cog.write_confidence(room / CONFIDENCE, confidence, job.grid, provenance)
+        cog.write_raster(room / CONFIDENCE, confidence, job.grid, cog.CONFIDENCE, provenance)
         polygons = publish_polygons(vectors / POLYGONS, room / POLYGONS, crs_wkt=job.grid.crs_wkt, survey=found)
         quicklook.draw(room / QUICKLOOK, _picture(job))
-    outputs = tuple(folder / name for name in SCENE_FILES)
+        for name in job.rasters:
+            array = store.open_array(layout.inferred(job.scene, job.model), name)
+            cog.write_raster(room / f"{name}.tif", array, job.grid, _look(name, job.legend), provenance)
+    outputs = tuple(folder / name for name in names)
     return Receipt(outputs=outputs, counts={"polygons": polygons, **_pixel_counts(found)})
 
 
@@ -142,7 +157,7 @@ def publish_run(request: PublishRunRequest) -> Manifest:
     with atomic.replacing(layout.geopackage(request.workflow)) as path:
         geopackage.write(path, package)
     outputs = [layout.geopackage(request.workflow)]
-    outputs += [layout.published(scene) / name for scene in files for name in SCENE_FILES]
+    outputs += [layout.published(scene) / name for scene in files for name in scene_files(request.rasters)]
     _remove_others(layout, outputs)
     result = Manifest(
         workflow=request.workflow,
@@ -171,6 +186,11 @@ def _picture(job: PublishSceneJob) -> quicklook.Picture:
         legend=job.legend,
         drawn=tuple(entry for entry in job.legend.classes if entry.id in job.polygon_classes),
     )
+
+
+def _look(name: RasterName, legend: Legend) -> cog.ScaledRaster:
+    each = tuple(entry.name for entry in legend.classes) if name == "probabilities" else (name,)
+    return cog.ScaledRaster(bands=each, scale=KINDS[name].scale, meaning=KINDS[name].meaning)
 
 
 def _pixel_counts(found: Survey) -> dict[str, int | float]:
@@ -220,7 +240,7 @@ def _published(outcome: SceneOutcome, polygons: PolygonFile | None, legend: Lege
 def _remove_others(layout: Layout, outputs: list[Path]) -> None:
     """Delete what an earlier run published and this one does not; files of any other name are left alone."""
     folders = [path for path in (layout.root / "scenes").glob("*") if path.is_dir() and not path.is_symlink()]
-    ours = {folder / name for folder in folders for name in SCENE_FILES}
+    ours = {folder / name for folder in folders for name in scene_files(tuple(KINDS))}
     try:
         earlier = manifest.read(layout.manifest)
     except manifest.ManifestDamagedError:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rspipe.models.data import Patch
+from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.forward import Forward, ProbabilityModel
 from rspipe.pipeline.grid import Band, WindowGrid
 from rspipe.pipeline.source import Source
@@ -29,9 +30,9 @@ class _Columns:
     def __init__(self, whole: Blended, rows: slice) -> None:
         self._whole, self._rows, self._done_px = whole, rows, 0
 
-    def append(self, probabilities: Tensor, valid: Tensor) -> None:
+    def append(self, blended: Tensor, valid: Tensor) -> None:
         columns = slice(self._done_px, self._done_px + valid.shape[1])
-        self._whole.probabilities[:, self._rows, columns] = probabilities.cpu()
+        self._whole.probabilities[:, self._rows, columns] = blended.cpu()
         self._whole.valid[self._rows, columns] = valid.cpu()
         self._done_px = columns.stop
 
@@ -47,8 +48,8 @@ class _Whole:
     def band(self) -> Band:
         return self.grid.band(self.grid.rows.count, 0)
 
-    def sinks(self, row: int, classes: int) -> RowSinks:
-        del classes
+    def sinks(self, row: int, channels: Channels) -> RowSinks:
+        del channels
         return RowSinks(_Columns(self.blended, self.grid.rows.finished(row)), None, None)
 
 
@@ -71,7 +72,7 @@ def slide(model: ProbabilityModel, patch: Patch, window_px: int, overlap_px: int
     grid = WindowGrid(height_px=height, width_px=width, window_px=window_px, overlap_px=overlap_px)
     forward = Forward(model=model, device=device, batch=1, scene=patch.name)
     blended = Blended(
-        probabilities=torch.zeros((forward.classes, height, width)),
+        probabilities=torch.zeros((forward.channels.classes, height, width)),
         valid=torch.zeros((height, width), dtype=torch.bool),
     )
     numbers = patch.bands.numpy()

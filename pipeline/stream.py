@@ -1,6 +1,7 @@
 """One band from windows to bytes: only the rows that the next window row needs stay as floats."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from rspipe.pipeline import store
 from rspipe.pipeline.blend import COLUMNS, ROWS, Ramp, decide
+from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.forward import Forward, Predicted, predict_row
 from rspipe.pipeline.grid import Band, WindowGrid
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.sink import ShardSink
 from rspipe.pipeline.source import Source, length_px
 from rspipe.pipeline.strips import Strip
@@ -21,32 +24,44 @@ CLASSES = "classes"
 CONFIDENCE = "confidence"
 
 
-class BlendedSink(Protocol):
-    """Takes blended probabilities, column after column."""
+def array_names(rasters: tuple[RasterName, ...]) -> tuple[str, ...]:
+    """Return the arrays of an inferred scene with these rasters on request."""
+    return (CLASSES, CONFIDENCE, *rasters)
 
-    def append(self, probabilities: Tensor, valid: Tensor) -> None:
-        """Take the next columns: (N, rows, columns) float32 and (rows, columns) bool."""
+
+class BlendedSink(Protocol):
+    """Takes what is blended, column after column."""
+
+    def append(self, blended: Tensor, valid: Tensor) -> None:
+        """Take the next columns: (K, rows, columns) float32 and (rows, columns) bool."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionSink:
-    """Takes blended probabilities and writes what is decided from them."""
+    """Takes what is blended and writes what is decided from it."""
 
+    channels: Channels
     classes: ShardSink
     confidence: ShardSink
+    rasters: Mapping[RasterName, ShardSink]
 
     @classmethod
-    def open(cls, inferred: Path, rows: slice) -> "DecisionSink":
-        """Open the arrays `classes` and `confidence` for these scene rows."""
-        classes, confidence = (store.open_array(inferred, name, write=True) for name in (CLASSES, CONFIDENCE))
-        return cls(ShardSink(classes, rows), ShardSink(confidence, rows))
+    def open(cls, inferred: Path, rows: slice, channels: Channels) -> "DecisionSink":
+        """Open the arrays of an inferred scene for these scene rows."""
+        sinks = {
+            name: ShardSink(store.open_array(inferred, name, write=True), rows)
+            for name in array_names(channels.rasters)
+        }
+        return cls(channels, sinks[CLASSES], sinks[CONFIDENCE], {name: sinks[name] for name in channels.rasters})
 
-    def append(self, probabilities: Tensor, valid: Tensor) -> None:
-        """Take the next columns: (N, rows, columns) float32 and (rows, columns) bool."""
-        decision = decide(probabilities, valid)
+    def append(self, blended: Tensor, valid: Tensor) -> None:
+        """Take the next columns: (K, rows, columns) float32 and (rows, columns) bool."""
+        decision = decide(blended[: self.channels.classes], valid)
         self.classes.append(decision.classes.cpu().numpy())
         self.confidence.append(decision.confidence.cpu().numpy())
+        for name, sink in self.rasters.items():
+            sink.append(self.channels.raster(name, blended, valid).cpu().numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +86,8 @@ class Target(Protocol):
         """The window rows to run."""
         ...
 
-    def sinks(self, row: int, classes: int) -> RowSinks:
-        """Open what one of the band's window rows gives; `classes` is N."""
+    def sinks(self, row: int, channels: Channels) -> RowSinks:
+        """Open what one of the band's window rows gives."""
         ...
 
 
@@ -86,24 +101,24 @@ class BandTarget:
     above: Strip | None
     below: Strip | None
 
-    def sinks(self, row: int, classes: int) -> RowSinks:
-        """Open what one of the band's window rows writes; `classes` is N."""
+    def sinks(self, row: int, channels: Channels) -> RowSinks:
+        """Open what one of the band's window rows writes."""
         rows, band = self.grid.rows.finished(row), self.band.window_rows
         above = self.above if row == band.start else None
         below = self.below if row == band.stop - 1 else None
         decided = slice(above.rows.stop if above else rows.start, rows.stop)
         return RowSinks(
-            DecisionSink.open(self.inferred, decided),
-            above.sink(self.grid, classes) if above else None,
-            below.sink(self.grid, classes) if below else None,
+            DecisionSink.open(self.inferred, decided, channels),
+            above.sink(self.grid, channels.count) if above else None,
+            below.sink(self.grid, channels.count) if below else None,
         )
 
 
 class BandStream:
     """Runs one band.
 
-    Of its floats only `_carry` is as wide as the scene: the falling part of the last window row, N * O * W * 4 bytes.
-    Strips leave shard by shard, so there are never more floats than the 2 * N * O * W * 4 bytes of the design.
+    Of its floats only `_carry` is as wide as the scene: the falling part of the last window row, K * O * W * 4 bytes.
+    Strips leave shard by shard, so there are never more floats than the 2 * K * O * W * 4 bytes of the design.
     """
 
     def __init__(self, forward: Forward, source: Source, target: Target) -> None:
@@ -112,12 +127,12 @@ class BandStream:
         self._forward, self._source, self._target = forward, source, target
         self._ramp = Ramp.cosine(grid.overlap_px, forward.device)
         width_px = grid.width_px if len(target.band.window_rows) > 1 else 0
-        self._carry = torch.empty((forward.classes, grid.overlap_px, width_px), device=forward.device)
+        self._carry = torch.empty((forward.channels.count, grid.overlap_px, width_px), device=forward.device)
 
     def run(self) -> None:
         """Infer, blend, decide and write every window row of the band."""
         for row in self._target.band.window_rows:
-            sinks = self._target.sinks(row, self._forward.classes)
+            sinks = self._target.sinks(row, self._forward.channels)
             right: Tensor | None = None
             for one in predict_row(self._forward, self._source, self._target.grid, row):
                 block, right = self._blend_columns(one, right)
@@ -125,8 +140,8 @@ class BandStream:
                 self._count(one)
 
     def _blend_columns(self, one: Predicted, right: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the columns that this window finishes, (N, S, columns), and what it owes the next one."""
-        columns, block = self._target.grid.columns, one.probabilities
+        """Return the columns that this window finishes, (K, S, columns), and what it owes the next one."""
+        columns, block = self._target.grid.columns, one.channels
         if right is not None:
             block = self._ramp.join(block, right, COLUMNS)
         if one.column < columns.count - 1:

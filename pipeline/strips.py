@@ -17,7 +17,7 @@ _SUMS = "sums"
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """One strip: (N, O, W) float32, already weighted by the row ramp, in a group of its own: one writer per shard."""
+    """One strip: (K, O, W) float32, already weighted by the row ramp, in a group of its own: one writer per shard."""
 
     path: Path
     rows: slice
@@ -28,12 +28,12 @@ class Strip:
         """Return the strip on one side of a band; `folder` is that of the scene's strips."""
         return cls(folder / f"band-{band:05d}-{side}.zarr", rows)
 
-    def sink(self, grid: WindowGrid, classes: int) -> ShardSink:
-        """Lay out the strip anew and return what writes it; `classes` is N."""
+    def sink(self, grid: WindowGrid, channels: int) -> ShardSink:
+        """Lay out the strip anew and return what writes it; `channels` is K."""
         overlap_px, shard_width_px = self.rows.stop - self.rows.start, grid.shard_px[1]
         plan = store.ArrayPlan(
             name=_SUMS,
-            shape=(classes, overlap_px, grid.width_px),
+            shape=(channels, overlap_px, grid.width_px),
             dtype="float32",
             shard_px=(overlap_px, shard_width_px),
             chunk_px=(overlap_px, CHUNK_WIDTH_PX),
@@ -43,8 +43,13 @@ class Strip:
         store.create_bare(self.path, plan)
         return ShardSink(store.open_array(self.path, _SUMS, write=True), slice(0, overlap_px))
 
+    @property
+    def channels(self) -> int:
+        """K, of a strip that is there."""
+        return int(store.open_array(self.path, _SUMS).shape[0])
+
     def read(self, columns: slice) -> NDArray[np.float32]:
-        """Read some columns of the strip: (N, O, columns)."""
+        """Read some columns of the strip: (K, O, columns)."""
         return np.asarray(store.open_array(self.path, _SUMS)[:, :, columns], dtype=np.float32)
 
     def files(self) -> tuple[Path, ...]:

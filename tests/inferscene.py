@@ -18,11 +18,13 @@ from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.catalogs.scene import Grid
 from rspipe.models.card import CardBand, ModelCard
 from rspipe.models.mlm import GroundResolution, Training
+from rspipe.models.predictor import Judged
 from rspipe.models.specs import AttentionSpec, D2LSSpec, PyramidSpec
 from rspipe.pipeline import infer, store
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import ProbabilityModel
 from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.task import Receipt
 
 SCALE, OFFSET = 1e-4, -0.1
@@ -79,6 +81,15 @@ class Moody:
             numbers[:, 2:].sum(dim=1) + mood * 5,
         ]
         return torch.stack(logits, dim=1).softmax(dim=1)
+
+
+class Wary(Moody):
+    """Moody, and tells how unfamiliar a pixel is: by its number, its place in the window and the whole window."""
+
+    def judged(self, numbers: Tensor, present: Tensor) -> Judged:
+        place = torch.linspace(0, 1, numbers.shape[-1])
+        distance = numbers[:, :1].abs() * 3 + place + numbers.mean(dim=(1, 2, 3), keepdim=True).abs()
+        return Judged(self.probabilities(numbers, present), distance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +175,13 @@ class Inferred:
         return self.classes.tobytes() + self.confidence.tobytes()
 
 
-def jobs(scene: Stored, out: Path, grid: WindowGrid, band_rows: int) -> tuple[list[infer.BandJob], list[infer.SeamJob]]:
-    infer.create(out / "inferred.zarr", scene.grid, grid, card_of().legend)
+def jobs(
+    scene: Stored, out: Path, grid: WindowGrid, band_rows: int, rasters: tuple[RasterName, ...] = ()
+) -> tuple[list[infer.BandJob], list[infer.SeamJob]]:
+    infer.create(out / "inferred.zarr", scene.grid, grid, card_of().legend, rasters)
     common = {
         "scene": "scene-a", "bands": scene.path, "inferred": out / "inferred.zarr", "strips": out / "strips",
-        "grid": grid, "band_rows": band_rows,
+        "grid": grid, "band_rows": band_rows, "rasters": rasters,
     }  # fmt: skip
     bands = [
         infer.BandJob.model_validate(common | {"card": out / "card.json", "fingerprint": CPU, "band": band.index})

@@ -30,7 +30,8 @@ def check(place: Place) -> list[SceneSeams]:
 
 
 def test_no_pixel_hangs_on_the_partition_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    (found,) = check(lay_place(tmp_path, TinyScene(height_px=230, width_px=210)))
+    rasters = ["disagreement", "probabilities"]
+    (found,) = check(lay_place(tmp_path, TinyScene(height_px=230, width_px=210), infer={"rasters": rasters}))
     assert [difference.changed_px for difference in found.differences] == [0, 0, 0]
     assert found.lines.line_pairs > 0
     assert 0 <= found.shifted_share <= 1

@@ -47,6 +47,8 @@ def test_the_shipped_workflow_loads() -> None:
         ("infer: {window_px: -32}", 5, "infer.window_px: found -32; should be greater than or equal to 32"),
         ("infer: {overlap_px: 33}", 5, "infer.overlap_px: found 33; should be a multiple of 32"),
         ("infer:\n  window_px: 64\n  overlap_px: 64", 7, "infer.overlap_px: found 64 for windows of 64; at most half"),
+        ("infer: {rasters: [margins]}", 5, "infer.rasters[0]: found 'margins'; should be 'probabilities', "),
+        ("infer: {rasters: [margin, margin]}", 5, "infer.rasters: margin given twice"),
         ("infer: 7", 5, "infer: found 7; should be an object"),
         ("compute: {cluster: {kind: slurm}}", 5, "compute.cluster.kind: found 'slurm'; should be 'local'"),
         ("compute: {memory_per_worker: 4GB}", 5, "compute.memory_per_worker: found '4GB'; "),

@@ -69,6 +69,10 @@ CONFIGURATIONS = {
     "wrong type": (line_of("infer: {window_px: wide}\n"), ("tiny.yaml", "infer.window_px", "'wide'", "integer")),
     "overlap": (line_of("infer: {window_px: 64, overlap_px: 64}\n"), ("infer.overlap_px", "64", "half a window")),
     "overlap of the card's window": (line_of("infer: {overlap_px: 64}\n"), ("infer.overlap_px", "64", "half")),
+    "nothing familiar": (
+        line_of("infer: {rasters: [unfamiliarity]}\n"),
+        ("infer.rasters", "'pico-clouds'", "does not say what is familiar", "leave unfamiliarity out"),
+    ),
     "unknown class": (line_of("vectorize: {classes: [thin clod]}\n"), ("vectorize.classes", "thin clod", "thin cloud")),
     "unknown CRS": (line_of("output: {crs: 'EPSG:999999'}\n"), ("output.crs", "EPSG:999999")),
     "several CRSs": (two_crs, ("output.crs", "EPSG:32617", "EPSG:32618", "west", "tiny-a", "--set output.crs=")),

@@ -17,6 +17,7 @@ import rasterio.features
 from geotiffs import NORTH_UP_30M, UTM_18N
 from tinyrun import CARD, Place, Ran, TinyScene, lay_place, mtimes, tree
 
+from rspipe.models.mlm import Familiar
 from rspipe.pipeline.config import WorkflowConfig
 
 SCENE = TinyScene()
@@ -50,6 +51,29 @@ def tasks(ran: Ran) -> dict[str, int]:
 def manifest(place: Place, out: Path | None = None) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(((out or place.out) / "manifest.json").read_text())
     return content
+
+
+def test_rasters_on_request_are_published_with_their_scale_and_go_when_nobody_asks_any_more(tmp_path: Path) -> None:
+    channels = len(CARD.legend.classes) + 64 // 16  # of the pico model's width
+    triangle = tuple(tuple(float(row == column) for column in range(row + 1)) for row in range(channels))
+    card = replace(CARD, familiar=Familiar(mean=(0.0,) * channels, whiten=triangle))
+    place = lay_place(tmp_path, TinyScene(height_px=70, width_px=60), card=card)
+    assert place.run("infer.rasters=[unfamiliarity, probabilities, margin]").code == 0
+    published = place.out / "scenes" / "tiny-a"
+    with rasterio.open(published / "probabilities.tif") as raster, rasterio.open(published / "classes.tif") as classes:
+        assert raster.descriptions == ("clear", "thin cloud", "thick cloud", "cloud shadow")
+        assert raster.scales == (1 / 254,) * 4
+        stored, valid = raster.read().astype(int), classes.read(1) != 255
+    assert np.abs(stored.sum(axis=0)[valid] - 254).max() <= 2
+    with rasterio.open(published / "unfamiliarity.tif") as raster:
+        assert (raster.scales, raster.nodata) == ((1 / 40,), 255)
+        assert "training" in raster.tags()["RSPIPE_MEANING"]
+        assert raster.read(1)[valid].max() > 0
+    listed = {Path(output["path"]).name for output in manifest(place)["outputs"]}
+    assert {"unfamiliarity.tif", "probabilities.tif", "margin.tif"} <= listed
+    assert place.run("infer.rasters=[margin]").code == 0
+    assert not (published / "unfamiliarity.tif").exists()
+    assert (published / "margin.tif").exists()
 
 
 def test_the_resolved_configuration_is_saved_and_loads_again(finished: Place) -> None:
