@@ -1,4 +1,4 @@
-"""The coverage of a class raster: its faces, which of them touch, and how small ones are merged into others.
+"""The coverage of a class raster: its faces, and how small ones are merged into others.
 
 A face is a 4-connected set of pixels of one class. Faces are numbered by their first pixel in row-major order. Sizes
 are integers (see `ground`): sums are exact, so nothing depends on the order in which pixels are visited.
@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from rspipe.catalogs.compiled import compiled, kept
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline.errors import SceneFailedError
-from rspipe.pipeline.ground import Ground, fill_row
 
 NO_FACE = -1
 """Label of a pixel without a class."""
 LARGEST_PX = 2**31 - 1
-BORDER_COARSENESS = 2.0**17
-"""Borders are compared in 128ths to 256ths of an edge: smaller advantages come from the projection, and are ties."""
 _NODATA = np.uint8(NODATA_ID)
 _NONE = -1
 
@@ -116,25 +113,6 @@ def _note_classes(labels: Labels, classes: NDArray[np.uint8], of_face: NDArray[n
             seen += 1
 
 
-def renumber(faces: Faces, numbers: NDArray[np.int32], classes: NDArray[np.uint8]) -> Faces:
-    """Give faces new numbers and classes; the labels are changed in place.
-
-    Args:
-        faces: to be changed; not to be used afterwards.
-        numbers: (n,): new number of each face; faces of the same number become one.
-        classes: class of each new face.
-    """
-    _replace(faces.labels.reshape(-1), numbers)
-    return Faces(faces.labels, classes)
-
-
-@kept
-def _replace(labels: Labels, numbers: NDArray[np.int32]) -> None:
-    for node in range(labels.size):
-        if labels[node] != NO_FACE:
-            labels[node] = numbers[labels[node]]
-
-
 @dataclass(frozen=True, slots=True)
 class Borders:
     """Which faces the small ones touch, and how long they do so; one entry per pixel edge, large faces have none."""
@@ -143,7 +121,7 @@ class Borders:
     """(n + 1,): the entries of face i are first[i] .. first[i + 1]."""
     neighbours: NDArray[np.int32]
     lengths: NDArray[np.int32]
-    """In units of `border_unit_m`."""
+    """In units of `contacts.border_unit_m`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,113 +150,31 @@ class _Graph(NamedTuple):
     """Length of the border with the face at hand; zero between any two uses."""
 
 
-def border_unit_m(ground: Ground) -> float:
-    """Return the unit in which shared borders are compared."""
-    return max(ground.level.unit, ground.upright.unit) * BORDER_COARSENESS
-
-
-def borders_of(faces: Faces, small: NDArray[np.bool_], ground: Ground) -> Borders:
-    """Return the shared borders of small faces.
-
-    Borders between two large faces decide nothing: a large face is never merged into another one.
-
-    Args:
-        faces: all faces.
-        small: (n,): which faces might be merged into a neighbour.
-        ground: lengths of pixel edges.
-    """
-    degrees = np.zeros(faces.count, np.int64)
-    _count_edges(faces.labels, small, degrees)
-    first = np.concatenate([[0], np.cumsum(degrees)])
-    ends = _Ends(first[:-1].copy(), np.empty(first[-1], np.int32), np.empty(first[-1], np.int32))
-    height, width = faces.labels.shape
-    level, upright, above = np.empty(width, np.int64), np.empty(width + 1, np.int64), np.full(width, NO_FACE, np.int32)
-    for row in range(height):
-        fill_row(ground.level, row, border_unit_m(ground), level)
-        fill_row(ground.upright, row, border_unit_m(ground), upright)
-        _note_row((above, faces.labels[row]), small, (level, upright), ends)
-        above = faces.labels[row]
-    return Borders(first, ends.neighbours, ends.lengths)
-
-
-class _Ends(NamedTuple):
-    """Borders while they are filled."""
-
-    following: NDArray[np.int64]
-    """(n,): where the next entry of each face goes."""
-    neighbours: NDArray[np.int32]
-    lengths: NDArray[np.int32]
-
-
-@kept
-def _count_edges(labels: Labels, small: NDArray[np.bool_], degrees: NDArray[np.int64]) -> None:
-    for row in range(labels.shape[0]):
-        for column in range(labels.shape[1]):
-            here = labels[row, column]
-            if row > 0:
-                _count_edge((here, labels[row - 1, column]), small, degrees)
-            if column > 0:
-                _count_edge((here, labels[row, column - 1]), small, degrees)
-
-
-@compiled
-def _count_edge(pair: tuple[int, int], small: NDArray[np.bool_], degrees: NDArray[np.int64]) -> None:
-    if pair[0] != pair[1] and pair[0] != NO_FACE and pair[1] != NO_FACE:
-        degrees[pair[0]] += small[pair[0]]
-        degrees[pair[1]] += small[pair[1]]
-
-
-@kept
-def _note_row(
-    rows: tuple[Labels, Labels],
-    small: NDArray[np.bool_],
-    lengths: tuple[NDArray[np.int64], NDArray[np.int64]],
-    ends: _Ends,
-) -> None:
-    """Note the edges above and to the left of one row's pixels; `rows` are the row before and this one."""
-    for column in range(rows[1].size):
-        here = rows[1][column]
-        _note_edge((here, rows[0][column]), small, lengths[0][column], ends)
-        if column > 0:
-            _note_edge((here, rows[1][column - 1]), small, lengths[1][column], ends)
-
-
-@compiled
-def _note_edge(pair: tuple[int, int], small: NDArray[np.bool_], length: int, ends: _Ends) -> None:
-    if pair[0] == pair[1] or pair[0] == NO_FACE or pair[1] == NO_FACE:
-        return
-    for one, other in ((pair[0], pair[1]), (pair[1], pair[0])):
-        if small[one]:
-            ends.neighbours[ends.following[one]] = other
-            ends.lengths[ends.following[one]] = length
-            ends.following[one] += 1
-
-
-def sieve(faces: Faces, areas: NDArray[np.int64], least: NDArray[np.int64], borders: Borders) -> Sieved:
+def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Borders) -> Sieved:
     """Merge small faces into neighbours until none is left that has a neighbour.
 
     The smallest face goes first (ties: the lower number) into the neighbour with which it shares the longest border
     (ties: the lower number) and takes its class; neighbours that now have equal classes unite. Nodata is no neighbour.
 
     Args:
-        faces: all faces.
+        classes: (n,): class of each face; faces are numbered by their first pixels.
         areas: (n,): ground area of each face.
         least: (256,): smallest area of a face of each class, in the same units.
-        borders: see `borders_of`; every face below its class's smallest area must be in it.
+        borders: see `contacts.borders`; every face below its class's smallest area must be in it.
     """
-    count = faces.count
+    count = len(classes)
     graph = _Graph(
         parents=np.arange(count, dtype=np.int32),
         followers=np.full(count, _NONE, np.int32),
         tails=np.arange(count, dtype=np.int32),
-        classes=faces.classes.copy(),
+        classes=classes.copy(),
         areas=areas.copy(),
         first=borders.first,
         neighbours=borders.neighbours,
         lengths=borders.lengths,
         shared=np.zeros(count, np.int64),
     )
-    small = np.flatnonzero(areas < least[faces.classes])
+    small = np.flatnonzero(areas < least[classes])
     _merge_all(graph, least, small)
     _flatten(graph.parents)
     roots = graph.parents == np.arange(count)

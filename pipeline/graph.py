@@ -11,6 +11,7 @@ from rspipe.pipeline.ledger import InputDigests, Signature
 from rspipe.pipeline.plan import PlannedScene, RunPlan
 from rspipe.pipeline.rowblocks import row_blocks
 from rspipe.pipeline.task import Stage, Task, digest_of, task_key
+from rspipe.pipeline.vectorjob import VectorizeJob, VectorStep, strip_rows_px
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +38,9 @@ def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> 
     build = _Build(plan, planned)
     ingested = list(build.ingest(inputs))
     inferred = list(build.infer(ingested))
-    vectors = build.vectorize(inferred)
-    published = build.publish([*ingested, *inferred, vectors])
-    tasks = (*ingested, *inferred, vectors, published)
+    vectors = list(build.vectorize(inferred))
+    published = build.publish([*ingested, *inferred, *vectors])
+    tasks = (*ingested, *inferred, *vectors, published)
     return SceneGraph(planned=planned, inputs=inputs, tasks=tasks, key=build.key(inputs))
 
 
@@ -131,9 +132,9 @@ class _Build:
             seam_job = infer.SeamJob(**common, required=required, seam=seam.index)
             yield self._task("seam", f"seam {seam.index}", needs, [infer.VERSION, seam.index], seam_job)
 
-    def vectorize(self, inferred: Sequence[Task]) -> Task:
+    def vectorize(self, inferred: Sequence[Task]) -> Iterator[Task]:
         settings, card = self._plan.config.vectorize, self._plan.model.card
-        job = vectorize.VectorizeJob(
+        job = VectorizeJob(
             scene=self._slug,
             scene_id=self._scene_id,
             acquired_at=self._planned.scene.acquired_at,
@@ -144,9 +145,21 @@ class _Build:
             legend=card.legend,
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
+            strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
         )
-        needs = [task.key for task in inferred]
-        return self._task("vectorize", "polygons", needs, self._vectorize_identity(), job)
+        done = list(inferred)
+        for together in vectorize.steps(job):
+            needs = [task.key for task in done]
+            tasks = [self._vector_task(step, needs) for step in together]
+            done += tasks
+            yield from tasks
+
+    def _vector_task(self, step: VectorStep, needs: Sequence[str]) -> Task:
+        whole = step.step in {"sieve", "polygons"}
+        label = step.step if whole else f"{step.step} of strip {step.strip}"
+        known = self._vectorize_identity() if step.step == "polygons" else self._coverage_identity()
+        what = [*known, step.step, step.strip, step.job.strip_rows_px]
+        return self._task("vectorize", label, needs, what, step)
 
     def publish(self, read: Sequence[Task]) -> Task:
         """The rasters come from infer and vectorize, the quicklook's picture from ingest."""
@@ -192,15 +205,14 @@ class _Build:
             list(self._plan.rasters),
         ]
 
+    def _coverage_identity(self) -> list[object]:
+        """What decides the faces and their borders."""
+        minimum_area_m2 = self._plan.config.vectorize.minimum_area_m2
+        return [vectorize.VERSION, asdict(self._plan.model.card.legend), minimum_area_m2]
+
     def _vectorize_identity(self) -> list[object]:
-        return [
-            vectorize.VERSION,
-            self._scene_id,
-            str(self._planned.scene.acquired_at),
-            asdict(self._plan.model.card.legend),
-            self._plan.polygon_classes,
-            self._plan.config.vectorize.minimum_area_m2,
-        ]
+        attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]
+        return [*self._coverage_identity(), *attributes]
 
     def _task(self, stage: Stage, label: str, needs: Sequence[str], identity: object, job: object) -> Task:
         key = task_key(stage, self._slug, needs, identity)

@@ -1,16 +1,17 @@
 """What the faces of a coverage measure: pixels, ground areas, perimeters, and statistics of a raster under them.
 
-Sizes are added as integers (see `ground`): sums are exact, so nothing depends on the order in which pixels are visited.
+Sizes are added as integers (see `ground`): sums are exact, so nothing depends on the order in which pixels are visited,
+nor on how the raster is cut into strips.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rspipe.catalogs.compiled import kept
-from rspipe.pipeline.coverage import NO_FACE, Faces, Labels
+from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels
 from rspipe.pipeline.ground import Ground, fill_row
+from rspipe.pipeline.trace import Block
 
-Counts = NDArray[np.int64]
 _BINS = 16
 
 
@@ -28,12 +29,18 @@ def _count(labels: Labels, totals: Counts) -> None:
             totals[labels[node]] += 1
 
 
-def face_areas(faces: Faces, ground: Ground) -> Counts:
-    """Return (n,): ground area of each face in units of `ground.areas.unit`, the exact sum over its pixels."""
+def face_areas(faces: Faces, ground: Ground, first_row: int = 0) -> Counts:
+    """Return (n,): ground area of each face in units of `ground.areas.unit`, the exact sum over its pixels.
+
+    Args:
+        faces: of whole rows of a raster.
+        ground: of the raster.
+        first_row: the row of the raster that is the faces' first one.
+    """
     totals = np.zeros(faces.count, np.int64)
     line = np.empty(faces.labels.shape[1], np.int64)
     for row, labels in enumerate(faces.labels):
-        fill_row(ground.areas, row, ground.areas.unit, line)
+        fill_row(ground.areas, row + first_row, ground.areas.unit, line)
         _add(labels, line, totals)
     return totals
 
@@ -45,20 +52,28 @@ def _add(labels: Labels, sizes: Counts, totals: Counts) -> None:
             totals[labels[node]] += sizes[node]
 
 
-def face_perimeters(faces: Faces, ground: Ground) -> NDArray[np.float64]:
-    """Return (n,): length of each face's border in metres, holes included, the exact sum over its pixels' edges."""
-    level, upright = np.zeros(faces.count, np.int64), np.zeros(faces.count, np.int64)
-    height, width = faces.labels.shape
-    line, outside = np.empty(width + 1, np.int64), np.full(width, NO_FACE, np.int32)
-    for row in range(height + 1):
-        below = faces.labels[row] if row < height else outside
+def border_lengths(framed: Faces, ground: Ground, block: Block) -> tuple[Counts, Counts]:
+    """Return (n,) twice: the lengths of each face's level and upright edges that a strip owns.
+
+    A strip owns the edges above and beside its pixels, the last one also those below. Lengths are in units of
+    `ground.level.unit` and `ground.upright.unit`.
+
+    Args:
+        framed: the strip's faces, with one pixel of what lies around on all sides.
+        ground: of the whole raster.
+        block: where the strip lies; whole rows.
+    """
+    level, upright = np.zeros(framed.count, np.int64), np.zeros(framed.count, np.int64)
+    line = np.empty(block.width_px + 1, np.int64)
+    inner = framed.labels[:, 1:-1]
+    below = block.rows.stop + (block.rows.stop == block.height_px)
+    for place, row in enumerate(range(block.rows.start, below)):
         fill_row(ground.level, row, ground.level.unit, line)
-        _add_borders(faces.labels[row - 1] if row else outside, below, line, level)
-    for row, labels in enumerate(faces.labels):
-        edged = np.concatenate([outside[:1], labels, outside[:1]])
+        _add_borders(inner[place], inner[place + 1], line, level)
+    for place, row in enumerate(range(block.rows.start, block.rows.stop), start=1):
         fill_row(ground.upright, row, ground.upright.unit, line)
-        _add_borders(edged[:-1], edged[1:], line, upright)
-    return level * ground.level.unit + upright * ground.upright.unit
+        _add_borders(framed.labels[place, :-1], framed.labels[place, 1:], line, upright)
+    return level, upright
 
 
 @kept
@@ -131,3 +146,33 @@ def _count_low(
     for node in range(labels.size):
         if labels[node] != NO_FACE and values[node] >> 4 == high[labels[node]]:
             histogram[labels[node], values[node] & 15] += 1
+
+
+def face_histograms(faces: Faces, values: NDArray[np.uint8], chosen: NDArray[np.intp]) -> Counts:
+    """Return (k, 256): how often each value comes under each of some faces.
+
+    Args:
+        faces: the faces.
+        values: (H, W).
+        chosen: (k,): which of the faces.
+    """
+    places = np.full(faces.count, NO_FACE, np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    histograms = np.zeros((len(chosen), 256), np.int64)
+    if len(chosen):
+        _count_chosen(faces.labels.reshape(-1), values.reshape(-1), places, histograms)
+    return histograms
+
+
+@kept
+def _count_chosen(labels: Labels, values: NDArray[np.uint8], places: NDArray[np.int32], histograms: Counts) -> None:
+    for node in range(labels.size):
+        if labels[node] != NO_FACE and places[labels[node]] != NO_FACE:
+            histograms[places[labels[node]], values[node]] += 1
+
+
+def histogram_quantiles(histograms: Counts, share: float) -> NDArray[np.uint8]:
+    """Return (k,): what `face_quantiles` says, from whole histograms (k, 256)."""
+    running = histograms.cumsum(axis=1)
+    rank = np.ceil(share * running[:, -1]).astype(np.int64)
+    return (running < rank[:, None]).sum(axis=1).astype(np.uint8)

@@ -15,7 +15,8 @@ from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
-from rspipe.pipeline.vectorize import VectorizeJob, run_vectorize
+from rspipe.pipeline.vectorize import run_vectorize, steps
+from rspipe.pipeline.vectorjob import VectorizeJob
 
 LEGEND = Legend("abc", tuple(LegendClass(i, name, "#000000") for i, name in enumerate(("a", "b", "c"))))
 DATE = datetime(2015, 10, 22, tzinfo=UTC)
@@ -47,8 +48,20 @@ def make_job(
     fields = {
         "scene": "s", "scene_id": "S", "acquired_at": DATE, "model_id": "m", "grid": grid, "legend": LEGEND,
         "inferred": folder / "inferred.zarr", "vectors": folder / "vectors", "polygon_classes": (0, 1, 2),
+        "strip_rows_px": 64,
     }  # fmt: skip
     return VectorizeJob(**(fields | changes))  # type: ignore[arg-type]
+
+
+def vectorize(job: VectorizeJob) -> dict[str, int | float]:
+    """Take all steps, as a run does; return what they counted."""
+    counts: dict[str, int | float] = {}
+    for together in steps(job):
+        for step in together:
+            receipt = run_vectorize(step)
+            assert all(path.is_file() for path in receipt.outputs)
+            counts |= receipt.counts
+    return counts
 
 
 def random_classes(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -62,7 +75,7 @@ def random_classes(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def test_polygons_painted_again_are_the_sieved_raster(tmp_path: Path) -> None:
     job = make_job(tmp_path, random_classes(130, 97))
-    run_vectorize(job)
+    vectorize(job)
     polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
     sieved = np.asarray(store.open_array(job.vectors / "sieved.zarr", "classes")[:])
     painted = rasterize(
@@ -78,31 +91,49 @@ def test_polygons_painted_again_are_the_sieved_raster(tmp_path: Path) -> None:
 
 def test_the_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     job = make_job(tmp_path, random_classes(70, 70))
-    first = {path: path.read_bytes() for path in run_vectorize(job).outputs}
-    assert {path: path.read_bytes() for path in run_vectorize(job).outputs} == first
+    vectorize(job)
+    first = {path: path.read_bytes() for path in job.vectors.rglob("*") if path.is_file()}
+    vectorize(job)
+    assert {path: path.read_bytes() for path in job.vectors.rglob("*") if path.is_file()} == first
+
+
+@pytest.mark.parametrize("strip_rows_px", [64, 128, 192])
+def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int) -> None:
+    classes, confidence = random_classes(200, 150), np.random.default_rng(3).integers(0, 255, (200, 150))
+    confidence[classes == 255] = 255
+    whole, cut = (
+        make_job(tmp_path / name, classes, confidence.astype(np.uint8), strip_rows_px=rows)
+        for name, rows in (("whole", 256), ("cut", strip_rows_px))
+    )
+    assert vectorize(cut) == vectorize(whole)
+    assert (cut.vectors / "polygons.parquet").read_bytes() == (whole.vectors / "polygons.parquet").read_bytes()
+    shards = sorted((whole.vectors / "sieved.zarr" / "classes").rglob("c/*/*"))
+    assert len(shards) == 12
+    for shard in shards:
+        assert (cut.vectors / shard.relative_to(whole.vectors)).read_bytes() == shard.read_bytes()
 
 
 def test_attributes(tmp_path: Path) -> None:
     classes = np.array([[2, 2, 0], [2, 2, 255]], np.uint8)
     confidence = np.array([[254, 127, 10], [254, 254, 255]], np.uint8)
     job = make_job(tmp_path, classes, confidence, minimum_area_m2=0.0)
-    receipt = run_vectorize(job)
+    counts = vectorize(job)
     polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
     assert list(polygons.class_id) == [0, 2]
     assert list(polygons.class_name) == ["a", "c"]
     np.testing.assert_allclose(polygons.confidence_mean, [10 / 254, (3 + 0.5) / 4])
     np.testing.assert_allclose(polygons.confidence_p10, [10 / 254, 0.5])
     assert set(polygons.acquired_at.dt.to_pydatetime()) == {DATE}
-    assert receipt.counts["valid_px"] == 5
-    assert receipt.counts["class_2_px"] == 4
-    assert receipt.counts["polygons"] == 2
-    assert receipt.counts["class_2_m2"] == polygons.area_m2[1]
+    assert counts["valid_px"] == 5
+    assert counts["class_2_px"] == 4
+    assert counts["polygons"] == 2
+    assert counts["class_2_m2"] == polygons.area_m2[1]
 
 
 @pytest.mark.parametrize("classes", [np.full((5, 4), 255, np.uint8), np.zeros((5, 4), np.uint8)])
 def test_a_layer_without_polygons_has_the_schema(tmp_path: Path, classes: NDArray[np.uint8]) -> None:
     job = make_job(tmp_path, classes, polygon_classes=(1,), acquired_at=None)
-    assert run_vectorize(job).counts["polygons"] == 0
+    assert vectorize(job)["polygons"] == 0
     polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
     assert list(polygons.columns) == [
         "class_id", "class_name", "area_m2", "perimeter_m", "confidence_mean", "confidence_p10", "scene_id",
@@ -113,7 +144,7 @@ def test_a_layer_without_polygons_has_the_schema(tmp_path: Path, classes: NDArra
 
 def test_one_pixel(tmp_path: Path) -> None:
     job = make_job(tmp_path, np.array([[1]], np.uint8), acquired_at=None)
-    assert run_vectorize(job).counts["polygons"] == 1
+    assert vectorize(job)["polygons"] == 1
     table = pq.read_table(job.vectors / "polygons.parquet")
     assert table["acquired_at"].null_count == 1
     square = shapely.from_wkb(table["geometry"][0].as_py())
@@ -122,11 +153,11 @@ def test_one_pixel(tmp_path: Path) -> None:
 
 def test_a_class_outside_the_legend_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SceneFailedError, match=r"\[7\] are not in legend 'abc'"):
-        run_vectorize(make_job(tmp_path, np.full((2, 2), 7, np.uint8)))
+        vectorize(make_job(tmp_path, np.full((2, 2), 7, np.uint8)))
 
 
 def test_a_grid_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     job = make_job(tmp_path, np.zeros((4, 4), np.uint8))
     grid = Grid(crs_wkt=job.grid.crs_wkt, transform=job.grid.transform, height_px=4, width_px=5)
     with pytest.raises(SceneFailedError, match="classes is"):
-        run_vectorize(make_job(tmp_path / "other", np.zeros((4, 4), np.uint8), grid=grid))
+        vectorize(make_job(tmp_path / "other", np.zeros((4, 4), np.uint8), grid=grid))

@@ -1,0 +1,136 @@
+"""The step `arcs`: a strip of the sieved classes, the pieces of arcs in it, and what is measured along its pixels."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rspipe.catalogs.legends import NODATA_ID
+from rspipe.pipeline import store
+from rspipe.pipeline.arrayfile import map_large, read_arrays, write_arrays, write_large
+from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces
+from rspipe.pipeline.facestep import read_part
+from rspipe.pipeline.ground import measure
+from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums
+from rspipe.pipeline.sievestep import Settled
+from rspipe.pipeline.task import Receipt
+from rspipe.pipeline.trace import Pieces, trace
+from rspipe.pipeline.vectorjob import CLASSES, CONFIDENCE, SIEVED, VectorizeJob
+
+LOW_SHARE = 0.1
+_PIECES = ("sides", "ends", "kinds", "first")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripSums:
+    """What a strip measured of its faces, (k,) each."""
+
+    faces: NDArray[np.int32]
+    """Which faces of the scene, ascending."""
+    level: Counts
+    """Lengths of level edges, in units of `ground.level.unit`; `upright` likewise."""
+    upright: Counts
+    sums: Counts
+    """Of the confidence under each face."""
+    low: NDArray[np.uint8]
+    """The confidence that `LOW_SHARE` of a face's pixels in the strip do not exceed."""
+    open: NDArray[np.intp]
+    """(j,): places of the faces that go on in the strip above or below."""
+    histograms: Counts
+    """(j, 256): of the confidence under these."""
+
+
+def draw(job: VectorizeJob, strip: int) -> Receipt:
+    """Write a strip of the sieved classes, its pieces of arcs, and its sums.
+
+    Raises:
+        SceneFailedError: the rasters do not lie on the job's grid.
+        EnvironmentFailedError: the disk is full or cannot be written.
+    """
+    block, ground = job.blocks[strip], measure(job.grid)
+    settled = Settled.read(job)
+    framed = _framed(job, settled, strip)
+    outputs = _write_classes(job, settled.classes[framed.ids], strip, framed.labels[1:-1, 1:-1])
+    pieces = trace(framed.labels, block)
+    faces = Faces(framed.labels, settled.classes[framed.ids])
+    level, upright = border_lengths(faces, ground, block)
+    inner = Faces(np.ascontiguousarray(framed.labels[1:-1, 1:-1]), faces.classes)
+    confidence = job.read(CONFIDENCE, block.rows)
+    unfinished = _open(framed.labels)
+    sums = StripSums(
+        faces=framed.ids,
+        level=level,
+        upright=upright,
+        sums=face_sums(inner, confidence),
+        low=face_quantiles(inner, confidence, LOW_SHARE),
+        open=unfinished,
+        histograms=face_histograms(inner, confidence, unfinished),
+    )
+    sides = np.append(framed.ids, np.int32(NO_FACE))[pieces.sides]
+    arrays = {"sides": sides, "ends": pieces.ends, "kinds": pieces.kinds, "first": pieces.first, **asdict(sums)}
+    write_large(job.points_file(strip), pieces.points)
+    write_arrays(job.arcs_file(strip), arrays)
+    return Receipt(outputs=(*outputs, job.points_file(strip), job.arcs_file(strip)), counts={})
+
+
+def read_pieces(job: VectorizeJob, strip: int) -> Pieces:
+    """Return the pieces of a strip; their points stay on disk until they are touched."""
+    arrays = dict(zip(_PIECES, read_arrays(job.arcs_file(strip), *_PIECES), strict=True))
+    return Pieces(points=map_large(job.points_file(strip)), **arrays)
+
+
+def read_sums(job: VectorizeJob, strip: int) -> StripSums:
+    """Return what a strip measured."""
+    names = [field.name for field in fields(StripSums)]
+    return StripSums(**dict(zip(names, read_arrays(job.arcs_file(strip), *names), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed:
+    """A strip with one pixel more on all sides."""
+
+    labels: Labels
+    """(rows + 2, W + 2): places in `ids`, `NO_FACE` under nodata and outside of the scene."""
+    ids: NDArray[np.int32]
+    """Faces of the scene, ascending."""
+
+
+def _framed(job: VectorizeJob, settled: Settled, strip: int) -> _Framed:
+    """Find the strip's faces again, which is as quick as reading them, and name them as the scene does."""
+    block = job.blocks[strip]
+    height_px, last = block.rows.stop - block.rows.start, len(job.blocks) - 1
+    own = settled.of_strip(strip)
+    above = _edge(settled, strip - 1, read_part(job, strip - 1).bottom) if strip > 0 else None
+    below = _edge(settled, strip + 1, read_part(job, strip + 1).top) if strip < last else None
+    around = [edge[edge != NO_FACE] for edge in (above, below) if edge is not None]
+    ids = np.unique(np.concatenate([own, *around])).astype(np.int32)
+    labels = np.full((height_px + 2, block.width_px + 2), NO_FACE, np.int32)
+    places = np.append(np.searchsorted(ids, own), NO_FACE).astype(np.int32)
+    np.take(places, find_faces(job.read(CLASSES, block.rows)).labels, out=labels[1:-1, 1:-1], mode="wrap")
+    for row, edge in ((0, above), (-1, below)):
+        if edge is not None:
+            labels[row, 1:-1] = np.where(edge == NO_FACE, NO_FACE, np.searchsorted(ids, edge))
+    return _Framed(labels, ids)
+
+
+def _edge(settled: Settled, strip: int, labels: Labels) -> Labels:
+    edge: Labels = np.append(settled.of_strip(strip), np.int32(NO_FACE))[labels]
+    return edge
+
+
+def _open(labels: Labels) -> NDArray[np.intp]:
+    """Return the faces that go on beyond the strip's first or last row."""
+    shared = [labels[row, 1:-1][labels[row, 1:-1] == labels[beyond, 1:-1]] for row, beyond in ((1, 0), (-2, -1))]
+    found = np.unique(np.concatenate(shared))
+    faces: NDArray[np.intp] = found[found != NO_FACE].astype(np.intp)
+    return faces
+
+
+def _write_classes(job: VectorizeJob, classes: NDArray[np.uint8], strip: int, labels: Labels) -> tuple[Path, ...]:
+    rows, target = job.blocks[strip].rows, job.vectors / SIEVED
+    store.clear(target, [CLASSES], rows)
+    array = store.open_array(target, CLASSES, write=True)
+    # The label of nodata, -1, reads the last entry.
+    array[rows, :] = np.append(classes, np.uint8(NODATA_ID))[labels]
+    return store.written_files(target, [CLASSES], rows)

@@ -1,0 +1,65 @@
+"""The step `faces`: which faces a strip holds, how large they are, and what the small ones touch."""
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rspipe.catalogs.legends import NODATA_ID
+from rspipe.pipeline.arrayfile import read_arrays, write_arrays
+from rspipe.pipeline.contacts import Contacts, contacts_inside
+from rspipe.pipeline.coverage import find_faces
+from rspipe.pipeline.errors import SceneFailedError
+from rspipe.pipeline.ground import measure
+from rspipe.pipeline.measures import face_areas, face_pixels
+from rspipe.pipeline.task import Receipt
+from rspipe.pipeline.unite import Part
+from rspipe.pipeline.vectorjob import CLASSES, VectorizeJob
+
+_PART = ("classes", "firsts", "top", "bottom", "left", "right")
+_CONTACTS = ("ones", "others", "lengths")
+_SIZES = ("pixels", "areas")
+
+
+def find(job: VectorizeJob, strip: int) -> Receipt:
+    """Find the faces of one strip.
+
+    Raises:
+        SceneFailedError: the classes do not fit the legend or the grid, or the grid's CRS has no areas.
+        EnvironmentFailedError: the disk is full or cannot be written.
+    """
+    block = job.blocks[strip]
+    classes = job.read(CLASSES, block.rows)
+    _check(job, classes)
+    ground = measure(job.grid)
+    faces = find_faces(classes)
+    areas = face_areas(faces, ground, block.rows.start)
+    part = asdict(Part.of(faces, block))
+    contacts = contacts_inside(faces, areas < job.least(ground)[faces.classes], ground, block)
+    arrays = {name: part[name] for name in _PART} | asdict(contacts) | {"pixels": face_pixels(faces), "areas": areas}
+    write_arrays(job.faces_file(strip), arrays)
+    return Receipt(outputs=(job.faces_file(strip),), counts={})
+
+
+def read_part(job: VectorizeJob, strip: int) -> Part:
+    """Return what is known of a strip's faces."""
+    arrays = read_arrays(job.faces_file(strip), *_PART)
+    return Part(block=job.blocks[strip], **dict(zip(_PART, arrays, strict=True)))
+
+
+def read_contacts(job: VectorizeJob, strip: int) -> Contacts:
+    """Return which faces touch inside of a strip."""
+    return Contacts(**dict(zip(_CONTACTS, read_arrays(job.faces_file(strip), *_CONTACTS), strict=True)))
+
+
+def read_sizes(job: VectorizeJob, strip: int) -> list[NDArray[np.int64]]:
+    """Return the pixels and the ground areas of a strip's faces."""
+    return read_arrays(job.faces_file(strip), *_SIZES)
+
+
+def _check(job: VectorizeJob, classes: NDArray[np.uint8]) -> None:
+    pixels = np.bincount(classes.reshape(-1), minlength=NODATA_ID + 1)
+    strange = [int(value) for value in np.flatnonzero(pixels[:NODATA_ID]) if value >= len(job.legend.classes)]
+    if strange:
+        found = f"class ids {strange} are not in legend {job.legend.name!r}"
+        raise SceneFailedError(f"scene {job.scene}, vectorize: {found}; infer with the model the legend belongs to")

@@ -1,0 +1,134 @@
+"""The step `polygons`: the arcs of all strips become the polygons of a scene, with what is known of them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from rspipe.pipeline import atomic
+from rspipe.pipeline.arcstep import LOW_SHARE, read_pieces, read_sums
+from rspipe.pipeline.assemble import Outlines, outlines, ring_points
+from rspipe.pipeline.coverage import Counts
+from rspipe.pipeline.ground import measure
+from rspipe.pipeline.measures import histogram_quantiles
+from rspipe.pipeline.polygonfile import FIELDS, GEOMETRY
+from rspipe.pipeline.sievestep import Settled
+from rspipe.pipeline.stitch import Arcs, stitch
+from rspipe.pipeline.task import Receipt
+from rspipe.pipeline.vectorjob import POLYGONS, VectorizeJob
+
+CONFIDENCE_SCALE = 254.0
+_BATCH_POINTS = 1_000_000
+_REPEATED = ["class_name", "scene_id", "model_id"]
+
+SCHEMA = FIELDS.append(pa.field(GEOMETRY, pa.binary()))
+"""One row is one polygon; the layer adds the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sums:
+    """What the strips measured along the pixels of the scene's faces."""
+
+    perimeters_m: NDArray[np.float64]
+    """(m,)."""
+    confidence: Counts
+    low: NDArray[np.uint8]
+
+
+def assemble(job: VectorizeJob) -> Receipt:
+    """Write the polygons of the classes asked for, by class and then by first pixel.
+
+    Raises:
+        EnvironmentFailedError: the disk is full or cannot be written.
+    """
+    settled = Settled.read(job)
+    wanted = np.flatnonzero(np.isin(settled.classes, job.polygon_classes))
+    order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
+    arcs = stitch([read_pieces(job, strip) for strip in range(len(job.blocks))])
+    rings = outlines(arcs, len(settled.classes), order)
+    _write(job, _columns(job, settled, _sums(job, len(settled.classes)), order), _geometries(job, arcs, rings))
+    return Receipt(outputs=(job.vectors / POLYGONS,), counts={"polygons": len(order)})
+
+
+def _sums(job: VectorizeJob, count: int) -> _Sums:
+    ground = measure(job.grid)
+    level, upright, confidence = (np.zeros(count, np.int64) for _ in range(3))
+    low, parts = np.zeros(count, np.uint8), []
+    for strip in range(len(job.blocks)):
+        found = read_sums(job, strip)
+        for total, some in ((level, found.level), (upright, found.upright), (confidence, found.sums)):
+            total[found.faces] += some
+        low[found.faces] = found.low
+        parts.append((found.faces[found.open], found.histograms))
+    faces, places = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
+    histograms = np.zeros((len(faces), 256), np.int64)
+    np.add.at(histograms, places, np.concatenate([part[1] for part in parts]))
+    low[faces] = histogram_quantiles(histograms, LOW_SHARE)
+    perimeters_m = level * ground.level.unit + upright * ground.upright.unit
+    return _Sums(perimeters_m=perimeters_m, confidence=confidence, low=low)
+
+
+def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) -> list[pa.Array]:
+    """Return the attributes in the order of `FIELDS`."""
+    unit_m2 = measure(job.grid).areas.unit
+    ids = settled.classes[order].astype(np.int32)
+    names = pa.array([entry.name for entry in job.legend.classes], pa.string())
+    columns = {
+        "class_id": pa.array(ids),
+        "class_name": names.take(pa.array(ids)),
+        "area_m2": pa.array(settled.areas[order] * unit_m2),
+        "perimeter_m": pa.array(sums.perimeters_m[order]),
+        "confidence_mean": pa.array(sums.confidence[order] / settled.pixels[order] / CONFIDENCE_SCALE),
+        "confidence_p10": pa.array(sums.low[order] / CONFIDENCE_SCALE),
+    }
+    for name, value in (("scene_id", job.scene_id), ("acquired_at", job.acquired_at), ("model_id", job.model_id)):
+        columns[name] = pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(order))
+    return [columns[field.name] for field in FIELDS]
+
+
+def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDArray[np.object_]]:
+    """Yield the polygons as WKB, some at a time: whole polygons of about `_BATCH_POINTS` points."""
+    transform = job.grid.transform
+    corner, step = (transform.c, transform.f), (transform.a, transform.e)
+    lengths = np.concatenate([[0], np.cumsum(arcs.sizes[rings.steps >> 1])])
+    until = lengths[rings.first_step[rings.first_ring]]
+    first, count = 0, len(rings.first_ring) - 1
+    while first < count:
+        stop = max(first + 1, int(np.searchsorted(until, until[first] + _BATCH_POINTS, side="right")) - 1)
+        part = slice(int(rings.first_ring[first]), int(rings.first_ring[stop]))
+        nodes, begins = ring_points(arcs, rings, part)
+        offsets = (begins, rings.first_ring[first : stop + 1] - part.start)
+        shapes = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corner + nodes[:, ::-1] * step, offsets)
+        yield shapely.to_wkb(shapes, byte_order=1)
+        first = stop
+
+
+def _write(job: VectorizeJob, attributes: list[pa.Array], batches: Iterator[NDArray[np.object_]]) -> None:
+    schema = SCHEMA.with_metadata({"geo": json.dumps(_geo(job.grid.crs_wkt))})
+    with (
+        atomic.replacing(job.vectors / POLYGONS) as path,
+        pq.ParquetWriter(path, schema, compression="zstd", version="2.6", use_dictionary=_REPEATED) as writer,
+    ):
+        first = 0
+        for wkb in batches:
+            columns = [column.slice(first, len(wkb)) for column in attributes]
+            writer.write_table(pa.Table.from_arrays([*columns, pa.array(wkb, pa.binary())], schema=schema))
+            first += len(wkb)
+
+
+def _geo(crs_wkt: str) -> dict[str, Any]:
+    """Return GeoParquet 1.1.0 metadata (https://geoparquet.org/releases/v1.1.0)."""
+    column = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon"],
+        "orientation": "counterclockwise",
+        "crs": CRS.from_wkt(crs_wkt).to_json_dict(),
+    }
+    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

@@ -1,0 +1,113 @@
+"""The step `sieve`: the faces of all strips become those of the scene, and small ones go into their neighbours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rspipe.catalogs.legends import NODATA_ID
+from rspipe.pipeline import store
+from rspipe.pipeline.arrayfile import read_arrays, write_arrays
+from rspipe.pipeline.contacts import Contacts, borders, contacts_between
+from rspipe.pipeline.coverage import Counts, sieve
+from rspipe.pipeline.facestep import read_contacts, read_part, read_sizes
+from rspipe.pipeline.ground import Ground, measure
+from rspipe.pipeline.task import Receipt
+from rspipe.pipeline.unite import Part, United, unite
+from rspipe.pipeline.vectorjob import CLASSES, SIEVED, VectorizeJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The scene's faces after the sieve, numbered by their first pixels."""
+
+    classes: NDArray[np.uint8]
+    """(m,)."""
+    pixels: Counts
+    areas: Counts
+    """In units of `ground.areas.unit`."""
+    first: Counts
+    """(strips + 1,): the faces that were found in strip i are first[i] .. first[i + 1] of `numbers`."""
+    numbers: NDArray[np.int32]
+    """The face of the scene that each of them became part of."""
+
+    @classmethod
+    def read(cls, job: VectorizeJob) -> Self:
+        """Read what the step left."""
+        names = ("classes", "pixels", "areas", "first", "numbers")
+        return cls(**dict(zip(names, read_arrays(job.sieve_file, *names), strict=True)))
+
+    def of_strip(self, strip: int) -> NDArray[np.int32]:
+        """Return the faces of the scene that a strip's faces became part of."""
+        return self.numbers[self.first[strip] : self.first[strip + 1]]
+
+
+def settle(job: VectorizeJob) -> Receipt:
+    """Unite the faces of all strips and sieve them.
+
+    Raises:
+        EnvironmentFailedError: the disk is full or cannot be written.
+    """
+    ground, strips = measure(job.grid), range(len(job.blocks))
+    parts = [read_part(job, strip) for strip in strips]
+    united = unite(parts)
+    found = [united.total(sizes) for sizes in zip(*(read_sizes(job, strip) for strip in strips), strict=True)]
+    pixels, areas = found
+    least = job.least(ground)
+    small = areas < least[united.classes]
+    merged = sieve(united.classes, areas, least, borders(_contacts(job, (parts, united), ground), small))
+    totals = []
+    for sizes in found:
+        total = np.zeros(len(merged.classes), np.int64)
+        np.add.at(total, merged.numbers, sizes)
+        totals.append(total)
+    settled: dict[str, NDArray[Any]] = {
+        "classes": merged.classes,
+        "pixels": totals[0],
+        "areas": totals[1],
+        "first": np.cumsum([0, *(len(numbers) for numbers in united.numbers)]),
+        "numbers": merged.numbers[np.concatenate(united.numbers)],
+    }
+    write_arrays(job.sieve_file, settled)
+    counts = _counts(job, merged.classes, totals[0], np.multiply(totals[1], ground.areas.unit, dtype=np.float64))
+    counts |= {"faces": len(merged.classes), "sieved_faces": len(pixels) - len(merged.classes)}
+    return Receipt(outputs=(job.sieve_file, *_lay_out(job)), counts=counts)
+
+
+def _lay_out(job: VectorizeJob) -> tuple[Path, ...]:
+    """Lay out the raster that strips are written into; one with the same layout stays as it is."""
+    source = store.open_array(job.inferred, CLASSES)
+    shards = source.shards or source.chunks
+    plan = store.ArrayPlan(
+        name=CLASSES,
+        shape=source.shape,
+        dtype="uint8",
+        shard_px=(shards[0], shards[1]),
+        chunk_px=(source.chunks[0], source.chunks[1]),
+        fill=NODATA_ID,
+        attributes={"long_name": "class, small faces merged into their neighbours"},
+    )
+    store.create(job.vectors / SIEVED, job.grid, [plan])
+    return store.written_files(job.vectors / SIEVED, [CLASSES], slice(0, 0))
+
+
+def _contacts(job: VectorizeJob, found: tuple[list[Part], United], ground: Ground) -> list[Contacts]:
+    parts, united = found
+    inside = []
+    for strip, numbers in enumerate(united.numbers):
+        some = read_contacts(job, strip)
+        inside.append(Contacts.of(numbers[some.ones], numbers[some.others], some.lengths))
+    return [*inside, contacts_between(parts, united, ground)]
+
+
+def _counts(
+    job: VectorizeJob, classes: NDArray[np.uint8], pixels: Counts, areas_m2: NDArray[np.float64]
+) -> dict[str, int | float]:
+    counts: dict[str, int | float] = {"valid_px": int(pixels.sum())}
+    for entry in job.legend.classes:
+        mine = classes == entry.id
+        counts[f"class_{entry.id}_px"] = int(pixels[mine].sum())
+        counts[f"class_{entry.id}_m2"] = float(areas_m2[mine].sum())
+    return counts
