@@ -145,6 +145,7 @@ class _Build:
             legend=card.legend,
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
+            tolerance_m=settings.tolerance_m,
             strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
         )
         done = list(inferred)
@@ -212,7 +213,7 @@ class _Build:
 
     def _vectorize_identity(self) -> list[object]:
         attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]
-        return [*self._coverage_identity(), *attributes]
+        return [*self._coverage_identity(), *attributes, self._plan.config.vectorize.tolerance_m]
 
     def _task(self, stage: Stage, label: str, needs: Sequence[str], identity: object, job: object) -> Task:
         key = task_key(stage, self._slug, needs, identity)

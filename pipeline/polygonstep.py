@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from rspipe.pipeline import atomic
 from rspipe.pipeline.arcstep import LOW_SHARE, read_pieces, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import Counts
+from rspipe.pipeline.generalise import generalise
 from rspipe.pipeline.ground import measure
+from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import histogram_quantiles
 from rspipe.pipeline.polygonfile import FIELDS, GEOMETRY
 from rspipe.pipeline.sievestep import Settled
@@ -36,8 +38,9 @@ SCHEMA = FIELDS.append(pa.field(GEOMETRY, pa.binary()))
 class _Sums:
     """What the strips measured along the pixels of the scene's faces."""
 
-    perimeters_m: NDArray[np.float64]
+    areas_m2: NDArray[np.float64]
     """(m,)."""
+    perimeters_m: NDArray[np.float64]
     confidence: Counts
     low: NDArray[np.uint8]
 
@@ -52,13 +55,16 @@ def assemble(job: VectorizeJob) -> Receipt:
     wanted = np.flatnonzero(np.isin(settled.classes, job.polygon_classes))
     order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
     arcs = stitch([read_pieces(job, strip) for strip in range(len(job.blocks))])
+    sums = _sums(job, settled)
+    if job.tolerance_m:
+        arcs, sums = _generalised(job, arcs, sums)
     rings = outlines(arcs, len(settled.classes), order)
-    _write(job, _columns(job, settled, _sums(job, len(settled.classes)), order), _geometries(job, arcs, rings))
+    _write(job, _columns(job, settled, sums, order), _geometries(job, arcs, rings))
     return Receipt(outputs=(job.vectors / POLYGONS,), counts={"polygons": len(order)})
 
 
-def _sums(job: VectorizeJob, count: int) -> _Sums:
-    ground = measure(job.grid)
+def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
+    ground, count = measure(job.grid), len(settled.classes)
     level, upright, confidence = (np.zeros(count, np.int64) for _ in range(3))
     low, parts = np.zeros(count, np.uint8), []
     for strip in range(len(job.blocks)):
@@ -72,18 +78,30 @@ def _sums(job: VectorizeJob, count: int) -> _Sums:
     np.add.at(histograms, places, np.concatenate([part[1] for part in parts]))
     low[faces] = histogram_quantiles(histograms, LOW_SHARE)
     perimeters_m = level * ground.level.unit + upright * ground.upright.unit
-    return _Sums(perimeters_m=perimeters_m, confidence=confidence, low=low)
+    areas_m2 = np.multiply(settled.areas, ground.areas.unit, dtype=np.float64)
+    return _Sums(areas_m2=areas_m2, perimeters_m=perimeters_m, confidence=confidence, low=low)
+
+
+def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sums]:
+    """Drop the corners that matter least, and say what the faces measure then."""
+    ground, count = measure(job.grid), len(sums.areas_m2)
+    found = generalise(arcs, ground, job.tolerance_m**2 / ground.middle_pixel_m2)
+    lengths_m = arc_lengths_m(found.arcs, job.grid)
+    perimeters_m = np.zeros(count + 1)
+    # What is outside of all faces, `NO_FACE`, is the last entry.
+    np.add.at(perimeters_m, found.arcs.sides.reshape(-1), np.repeat(lengths_m, 2))
+    areas_m2 = sums.areas_m2 + found.gains(count) * ground.areas.unit
+    return found.arcs, replace(sums, areas_m2=areas_m2, perimeters_m=perimeters_m[:-1])
 
 
 def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) -> list[pa.Array]:
     """Return the attributes in the order of `FIELDS`."""
-    unit_m2 = measure(job.grid).areas.unit
     ids = settled.classes[order].astype(np.int32)
     names = pa.array([entry.name for entry in job.legend.classes], pa.string())
     columns = {
         "class_id": pa.array(ids),
         "class_name": names.take(pa.array(ids)),
-        "area_m2": pa.array(settled.areas[order] * unit_m2),
+        "area_m2": pa.array(sums.areas_m2[order]),
         "perimeter_m": pa.array(sums.perimeters_m[order]),
         "confidence_mean": pa.array(sums.confidence[order] / settled.pixels[order] / CONFIDENCE_SCALE),
         "confidence_p10": pa.array(sums.low[order] / CONFIDENCE_SCALE),

@@ -47,6 +47,8 @@ class VectorizeJob:
     """Ids of the classes that become polygons."""
     minimum_area_m2: float | None = None
     """Smaller faces are merged into a neighbour, 0 keeps every face; None: what covers `DEFAULT_MINIMUM_PX` pixels."""
+    tolerance_m: float = 0.0
+    """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
     strip_rows_px: int
     """Rows of a strip: whole shards of `classes`. Where they are cut changes no byte of the results."""
 

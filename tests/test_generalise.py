@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import shapely
-from blocks import WHOLE, Cut, Raster, arcs_of, cuts, lines_of, polygons_of, rasters
+from blocks import WHOLE, Cut, Raster, arcs_of, cuts, equal_area_ground, lines_of, polygons_of, rasters
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rspipe.pipeline.coverage import find_faces
+from rspipe.pipeline.coverage import Faces, find_faces
 from rspipe.pipeline.generalise import generalise
 from rspipe.pipeline.stitch import Arcs
 
@@ -29,8 +29,18 @@ def neighbours(polygons: NDArray[np.object_]) -> set[tuple[int, int]]:
 
 
 def generalised(labels: NDArray[np.int32], smallest_px2: float, cut: Cut = WHOLE) -> Arcs:
-    height_px, width_px = labels.shape
-    return generalise(arcs_of(labels, cut), height_px, width_px, smallest_px2)
+    return generalise(arcs_of(labels, cut), equal_area_ground(*labels.shape), smallest_px2).arcs
+
+
+def check_areas(faces: Faces, after_px2: NDArray[np.float64], smallest_px2: float) -> None:
+    """What the arcs say that faces lost and gained is what shapely measures."""
+    ground = equal_area_ground(*faces.labels.shape)
+    found = generalise(arcs_of(faces.labels), ground, smallest_px2)
+    gained = found.gains(faces.count)
+    assert gained.sum() == 0
+    pixels = np.bincount(faces.labels[faces.labels >= 0], minlength=faces.count)
+    gained_px2 = gained * ground.areas.unit / ground.middle_pixel_m2
+    np.testing.assert_allclose(pixels + gained_px2, after_px2, rtol=1e-6, atol=1e-6)
 
 
 def check(classes: Raster, smallest_px2: float) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
@@ -42,6 +52,7 @@ def check(classes: Raster, smallest_px2: float) -> tuple[NDArray[np.object_], ND
     assert shapely.coverage_is_valid(after)
     assert (shapely.get_num_interior_rings(after) == shapely.get_num_interior_rings(before)).all()
     assert neighbours(after) == neighbours(before)
+    check_areas(faces, shapely.area(after), smallest_px2)
     assert shapely.area(after).sum() == (classes != 255).sum()
     return before, after
 

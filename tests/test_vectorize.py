@@ -8,7 +8,7 @@ import pytest
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
 from rspipe.catalogs.legends import Legend, LegendClass
@@ -111,6 +111,49 @@ def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int) -> None:
     assert len(shards) == 12
     for shard in shards:
         assert (cut.vectors / shard.relative_to(whole.vectors)).read_bytes() == shard.read_bytes()
+
+
+def geodesic(polygons: geopandas.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas and perimeters by pyproj, along geodesics between points no more than a pixel apart."""
+    crs = CRS.from_user_input(polygons.crs)
+    pixel = 30 if crs.is_projected else 30 / 111_000
+    dense = shapely.segmentize(polygons.geometry.to_numpy(), pixel)
+    there = Transformer.from_crs(crs, 4326, always_xy=True).transform
+    moved = shapely.transform(dense, lambda points: np.column_stack(there(*points.T)))
+    geod = crs.get_geod()
+    assert geod is not None
+    areas_m2 = [geod.geometry_area_perimeter(shapely.orient_polygons(shape))[0] for shape in moved]
+    return np.array(areas_m2), np.array([geod.geometry_length(shapely.boundary(shape)) for shape in moved])
+
+
+@pytest.mark.parametrize("tolerance_m", [0.0, 60.0])
+@pytest.mark.parametrize("crs", [32633, 3035, 4326], ids=["UTM", "LAEA", "geographic"])
+def test_sizes_are_geodesic_ones(tmp_path: Path, crs: int, tolerance_m: float) -> None:
+    west, north = Transformer.from_crs(4326, crs, always_xy=True).transform(12.0, 62.0)
+    step = 30 / 111_000 if crs == 4326 else 30
+    grid = Grid(
+        crs_wkt=CRS.from_epsg(crs).to_wkt(), transform=Affine(step, 0, west, 0, -step, north), height_px=90, width_px=70
+    )
+    job = make_job(tmp_path, random_classes(90, 70), grid=grid, tolerance_m=tolerance_m)
+    vectorize(job)
+    polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
+    assert shapely.coverage_is_valid(polygons.geometry.to_numpy())
+    areas_m2, perimeters_m = geodesic(polygons)
+    # GeographicLib's own sums are good to a tenth of a square metre.
+    np.testing.assert_allclose(polygons.area_m2, areas_m2, rtol=1e-5, atol=0.1)
+    np.testing.assert_allclose(polygons.perimeter_m, perimeters_m, rtol=1e-5)
+
+
+def test_generalising_drops_corners_and_keeps_the_area(tmp_path: Path) -> None:
+    exact, smooth = (
+        make_job(tmp_path / str(tolerance), random_classes(130, 97), tolerance_m=tolerance) for tolerance in (0.0, 90.0)
+    )
+    assert vectorize(exact) == vectorize(smooth)
+    before, after = (geopandas.read_parquet(job.vectors / "polygons.parquet") for job in (exact, smooth))
+    assert shapely.get_num_coordinates(after.geometry).sum() < 0.8 * shapely.get_num_coordinates(before.geometry).sum()
+    assert after.area.sum() == pytest.approx(before.area.sum(), rel=1e-12)
+    assert after.area_m2.sum() == pytest.approx(before.area_m2.sum(), rel=1e-12)
+    assert shapely.coverage_is_valid(after.geometry.to_numpy())
 
 
 def test_attributes(tmp_path: Path) -> None:
