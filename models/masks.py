@@ -58,7 +58,8 @@ class Translation:
         if strange:
             known = ", ".join(map(str, self.ids))
             raise DataError(
-                f"{where}: holds {strange[:10]}, known are {known}; say in labels: what they mean, null to ignore"
+                f"{where}: holds {strange[:10]}, known are {known}; say what they mean (labels:, or --label), also to "
+                "ignore them"
             )
         for value in found:
             out[raw == value] = self.ids[value]

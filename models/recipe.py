@@ -38,6 +38,13 @@ class BandSetting(StrictModel):
     mean: float
     stddev: float = Field(gt=0)
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PHYSICAL_UNIT:
+            raise ValueError(f"unknown band {name!r}; known are {', '.join(PHYSICAL_UNIT)}")
+        return name
+
 
 class LegendEntry(StrictModel):
     """One class of a legend that a training brings along."""
@@ -89,25 +96,34 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _bands_agree(self) -> Self:
+        names = [band.name for band in self.bands]
+        if len(names) != self.model.pyramid.in_bands:
+            raise ValueError(f"bands: {len(names)} are named, model.pyramid.in_bands is {self.model.pyramid.in_bands}")
+        if len(set(names)) != len(names) or not any(band.required for band in self.bands):
+            raise ValueError(f"bands: must differ and one be required, found {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
     def _classes_agree(self) -> Self:
+        weights, classes = self.criterion.class_weights, self.model.classes
         try:
             found = len(self.legend_classes.classes)
         except SourceError as error:
-            raise ValueError(str(error)) from error
-        if found != self.model.classes:
-            raise ValueError(f"the legend has {found} classes, the model {self.model.classes}")
+            raise ValueError(f"legend: {error}") from error
+        if found != classes:
+            raise ValueError(f"legend: the legend has {found} classes, the model {classes}")
+        if weights is not None and len(weights) != classes:
+            raise ValueError(f"criterion.class_weights: {len(weights)} are given, the model has {classes} classes")
+        try:
+            LabelSet.of(self.legend_classes, self.groups)
+        except DataError as error:
+            raise ValueError(f"groups: {error}") from error
         return self
 
     @property
     def card_bands(self) -> tuple[CardBand, ...]:
-        """The bands as a card has them.
-
-        Raises:
-            DataError: a band's name is unknown.
-        """
-        unknown = [band.name for band in self.bands if band.name not in PHYSICAL_UNIT]
-        if unknown:
-            raise DataError(f"unknown bands {', '.join(unknown)}; known are {', '.join(PHYSICAL_UNIT)}")
+        """The bands as a card has them."""
         return tuple(CardBand(unit=PHYSICAL_UNIT[band.name], **band.model_dump()) for band in self.bands)
 
     @property
@@ -125,11 +141,7 @@ class Recipe(StrictModel):
 
     @property
     def label_set(self) -> LabelSet:
-        """What labels may say.
-
-        Raises:
-            DataError: a group names no class, or bears the name of one.
-        """
+        """What labels may say."""
         return LabelSet.of(self.legend_classes, self.groups)
 
     @property

@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, Field
 from rspipe.models.benchmarks import IsprsSource, LoveDASource
 from rspipe.models.biome import BiomeSource
 from rspipe.models.data import Patch
+from rspipe.models.errors import DataError
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.labelling import SourceSpec, Wanted
+from rspipe.models.labels import IGNORE_ID
 from rspipe.models.scenesource import SceneSource
 
 
@@ -34,6 +36,10 @@ def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> list[Patch]:
     """Read the patches of all sources, in the order in which these are named.
 
     Raises:
-        DataError: a source cannot be read.
+        DataError: a source cannot be read, or no pixel of all patches is labelled.
     """
-    return list(chain.from_iterable(source.patches(wanted) for source in sources))
+    patches = list(chain.from_iterable(source.patches(wanted) for source in sources))
+    if all(bool((patch.labels == IGNORE_ID).all()) for patch in patches):
+        names = ", ".join(patch.name for patch in patches[:3])
+        raise DataError(f"no pixel of {len(patches)} patches ({names} ...) is labelled: their masks are all ignored")
+    return patches

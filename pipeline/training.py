@@ -1,19 +1,22 @@
 """The settings of a training: strict like a workflow's, read from YAML."""
 
-import json
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from rspipe.catalogs.errors import YamlError
-from rspipe.catalogs.yamlfile import Yaml, dotted, parse_yaml, read_document
+from rspipe.catalogs.yamlfile import read_document
+from rspipe.models.card import WINDOW_UNIT_PX
+from rspipe.models.mlm import Slug, Version
 from rspipe.models.recipe import Recipe
 from rspipe.models.sources import Sources
 from rspipe.pipeline.config import Section
 from rspipe.pipeline.devices import DeviceSetting
 from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.settings import assignment, checked, merged
 
 
 class SimulatedPatches(Section):
@@ -50,16 +53,22 @@ class DataSettings(Section):
 class CardText(Section):
     """What the model card says beyond what the training knows."""
 
-    model_id: str
-    version: str
-    title: str
+    model_id: Slug
+    version: Version
+    title: str = Field(min_length=1)
     description: str
     licence: str
     made_at: AwareDatetime
     data: str
     limits: str
-    window_px: int = 256
-    overlap_px: int = 128
+    window_px: int = Field(default=256, ge=WINDOW_UNIT_PX, multiple_of=WINDOW_UNIT_PX)
+    overlap_px: int = Field(default=128, ge=0, multiple_of=WINDOW_UNIT_PX)
+
+    @model_validator(mode="after")
+    def _overlap(self) -> Self:
+        if self.overlap_px > self.window_px // 2:
+            raise ValueError(f"overlap_px: found {self.overlap_px}, at most half of window_px {self.window_px}")
+        return self
 
 
 class TrainingConfig(Section):
@@ -78,6 +87,23 @@ class TrainingConfig(Section):
     devices: DeviceSetting = "auto"
     init_from: str | None = None
     """A shipped model, or the card of another one (.json), whose weights the training starts from."""
+
+    @model_validator(mode="after")
+    def _simulable(self) -> Self:
+        feed = self.recipe.feed
+        if self.simulated is None and (feed.simulated_steps or feed.simulated_share):
+            found = f"{feed.simulated_steps} and {feed.simulated_share:g}"
+            raise ValueError(
+                f"recipe.feed: simulated_steps and simulated_share are {found}; they must be 0 without simulated:"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _coarser(self) -> Self:
+        if self.data.pixel_m > self.recipe.feed.crop.coarsest_m:
+            found = f"{self.data.pixel_m:g} m, recipe.feed.crop.coarsest_m {self.recipe.feed.crop.coarsest_m:g} m"
+            raise ValueError(f"data.pixel_m: found {found}; it must not be above")
+        return self
 
     @model_validator(mode="after")
     def _may_lack(self) -> Self:
@@ -104,32 +130,11 @@ def load_training(path: Path, data: Path | None = None, settings: Sequence[str] 
     """
     try:
         document = read_document(path)
-        content = document.content
-        for setting in settings:
-            _set(content, setting)
+        changes = [assignment(setting, "recipe.seed=1") for setting in settings]
     except YamlError as error:
         raise ConfigError(str(error)) from error
-    root = (data or path.parent).absolute()
-    try:
-        config = TrainingConfig.model_validate_json(json.dumps(content))
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
-        lines = [f"{document.where(entry['loc'])}: {dotted(entry['loc'])}: {entry['msg']}" for entry in problems]
-        raise ConfigError("\n".join(lines)) from error
-    return _anchored(config, root)
-
-
-def _set(content: dict[str, Yaml], setting: str) -> None:
-    path, equals, value = setting.partition("=")
-    *parents, last = path.strip().split(".")
-    for step in parents:
-        below = content.setdefault(step, {})
-        if not isinstance(below, dict):
-            raise ConfigError(f"--set {setting}: {step} is no section")
-        content = below
-    if not equals or not last:
-        raise ConfigError(f"--set {setting}: must read a.b=value, for instance recipe.seed=1")
-    content[last] = parse_yaml(value, f"--set {path}")
+    config = checked(TrainingConfig, document, reduce(merged, changes, document.content), changes)
+    return _anchored(config, (data or path.parent).absolute())
 
 
 def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:

@@ -46,7 +46,7 @@ def test_a_recipe_brings_its_own_legend_and_groups() -> None:
 def test_a_legend_that_does_not_fit_is_refused() -> None:
     gap = {"name": "ponds", "classes": [entry | {"id": n + n // 2} for n, entry in enumerate(CLASSES)]}
     for legend, message in (
-        (gap, "ids must run 0, 1, 2"),
+        (gap, "legend: .*ids must run 0, 1, 2"),
         ({"name": "ponds", "classes": CLASSES[:3]}, "the legend has 3 classes, the model 4"),
         ("cloud-thicknes", "did you mean 'cloud-thickness'"),
     ):

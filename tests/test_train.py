@@ -130,12 +130,6 @@ def test_what_a_missing_band_costs_is_measured_on_held_out_patches_without_train
             assert counts == confusion_matrix(patches[scene].labels.ravel(), guess.ravel(), labels=range(4)).tolist()
 
 
-def test_only_optional_bands_can_be_scored_without(config: Path) -> None:
-    config.write_text(TINY.replace("count: 2,", "count: 2, without: [[cirrus, nir]],"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"nir cannot be missing; optional bands: cirrus, lwir11"):
-        load_training(config)
-
-
 def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_repeated(
     config: Path, tmp_path: Path
 ) -> None:
@@ -163,12 +157,46 @@ def test_settings_and_the_data_folder_win_over_the_file(config: Path, tmp_path: 
     assert found.data.train == (FolderSource(folder=tmp_path / "elsewhere" / "train"),)
 
 
-def test_what_is_wrong_is_named_with_its_place(config: Path) -> None:
-    config.write_text(TINY.replace("steps: 10", "stepz: 10"), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"tiny\.yaml:\d+:\d+: recipe\.optimiser\.stepz"):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("steps: 10", "stepz: 10"), "recipe.optimiser.stepz: unknown key; did you mean 'steps'?"),
+        (("in_bands: 4", "in_bands: 5"), "recipe.bands: 4 are named, model.pyramid.in_bands is 5"),
+        (("name: nir", "name: blue"), "recipe.bands: must differ and one be required"),
+        (("name: nir", "name: rde"), "recipe.bands[1].name: unknown band 'rde'"),
+        (("size: pico", "size: huge"), "recipe.model.pyramid.size: found 'huge'; should be 'pico', "),
+        (("legend: cloud-", "legend: clod-"), "recipe.legend: unknown legend 'clod-thickness'"),
+        (("threads: 1", "threads: true"), "threads: found True; should be a valid integer"),
+        (("model_id: tiny", "model_id: Tiny!"), "card.model_id: found 'Tiny!'; "),
+        (("limits: useless", "limits: useless, overlap_px: 192"), "card.overlap_px: found 192, at most half"),
+        (("pixel_m: 30.0", "pixel_m: 300.0"), "data.pixel_m: found 300 m, recipe.feed.crop.coarsest_m 120 m"),
+        (("simulated: {patches: 1, size_px: 64}", "simulated: null"), "recipe.feed: simulated_steps and simulated_sh"),
+        (("count: 2,", "count: 2, without: [[cirrus, nir]],"), "folds.without: nir cannot be missing; optional bands"),
+        (("crop: {", "crop: {mosiac: 1, "), "recipe.feed.crop.mosiac: unknown key; did you mean 'mosaic'?"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_before_anything_is_read(
+    config: Path, change: tuple[str, str], words: str
+) -> None:
+    assert change[0] in TINY
+    config.write_text(TINY.replace(*change), encoding="utf-8")
+    shutil.rmtree(config.parent / "train")
+    with pytest.raises(ConfigError) as caught:
         load_training(config)
+    line = next(line for line in str(caught.value).splitlines() if words in line)
+    assert re.match(rf"{re.escape(str(config))}:\d+:\d+: {re.escape(words)}", line)
+
+
+def test_a_setting_of_the_command_line_reads_a_b_value(config: Path) -> None:
     with pytest.raises(ConfigError, match="must read"):
         load_training(config, settings=["recipe.seed"])
+
+
+def test_masks_without_a_label_teach_nothing(config: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "train" / "masks").iterdir():
+        write_raster(path, np.full((1, 64, 64), 255, dtype=np.uint8))
+    with pytest.raises(DataError, match=r"no pixel of 2 patches \(patch-0, patch-1 ...\) is labelled"):
+        fit(config, tmp_path / "new")
 
 
 def test_more_folds_than_patches_are_refused(config: Path, tmp_path: Path) -> None:
