@@ -10,6 +10,7 @@ import pyogrio
 import pytest
 import rasterio
 from affine import Affine
+from safetensors.torch import load_file, save_file
 from tinyrun import CARD, Place, TinyScene, environment, lay_place, tree
 from typer.testing import CliRunner
 
@@ -209,6 +210,14 @@ def narrow_card(place: Place) -> None:
     vouch(place, replace(CARD, spec=CARD.spec.model_copy(update={"width": 32})))
 
 
+def weights_with_nan(place: Place) -> None:
+    path = place.root / CARD.weights_name
+    tensors = load_file(path)
+    tensors["table"][0, 0] = float("nan")
+    save_file(tensors, path)
+    vouch(place, CARD)
+
+
 MODELS = {
     "unknown model": (unknown_model, ("cloud-thikness", "cloud-thickness", "(.json)")),
     "absent card": (absent_card, ("pico-clouds.json", "no model card")),
@@ -217,6 +226,7 @@ MODELS = {
     "other weights": (other_weights, ("pico-clouds.safetensors", "SHA-256", "card says")),
     "pickle": (pickled_weights, ("pico-clouds.safetensors", "not a whole safetensors file")),
     "truncated weights of that digest": (cut_weights, ("pico-clouds.safetensors", "not a whole safetensors file")),
+    "NaN": (weights_with_nan, ("pico-clouds.safetensors", "1 differences: table: holds NaN or infinity")),
     "another model's card": (narrow_card, ("pico-clouds.safetensors", "differences", "the model has")),
 }
 

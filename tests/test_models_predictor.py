@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 from picomodel import PICO_CARD, bicor_spec, pico_spec, write_pico
+from test_models_ktda import ktda_spec
 from torch import Tensor
 
 from rspipe.models.errors import CardError, InputError, WeightsError
 from rspipe.models.predictor import Predictor, reflected
+from rspipe.models.specs import ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +95,10 @@ def test_any_size_comes_back(predictor: Predictor, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 70)])
-def test_any_size_comes_back_from_the_other_dictionary_model(tmp_path: Path, size: tuple[int, int]) -> None:
-    bicor = Predictor.load(write_pico(tmp_path, replace(PICO_CARD, spec=bicor_spec())))
-    assert bicor.probabilities(*scene(*size)).shape == (2, 4, *size)
+@pytest.mark.parametrize("spec", [bicor_spec(), ktda_spec()], ids=["bicor", "ktda"])
+def test_any_size_comes_back_from_the_other_models(tmp_path: Path, spec: ModelSpec, size: tuple[int, int]) -> None:
+    other = Predictor.load(write_pico(tmp_path, replace(PICO_CARD, spec=spec)))
+    assert other.probabilities(*scene(*size)).shape == (2, 4, *size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 31, 32, 33])
