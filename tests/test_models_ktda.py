@@ -147,7 +147,9 @@ def test_what_lies_under_nodata_changes_no_bit(tmp_path: Path, rubbish: float) -
     assert torch.equal(predictor.probabilities(torch.where(present, numbers, rubbish), present), expected)
 
 
-@pytest.mark.parametrize(("height", "width", "bands"), [(32, 160, 1), (64, 160, 3), (96, 64, 4), (128, 128, 13), (160, 96, 3)])
+@pytest.mark.parametrize(
+    ("height", "width", "bands"), [(32, 160, 1), (64, 160, 3), (96, 64, 4), (128, 128, 13), (160, 96, 3)]
+)
 def test_output_has_the_inputs_size(height: int, width: int, bands: int) -> None:
     model = made(ktda_spec(in_bands=bands)).eval()
     with torch.inference_mode():
