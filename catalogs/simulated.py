@@ -16,8 +16,9 @@ from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
 from rspipe.catalogs.clouds import Sky
 from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.landscape import Ground, tinted
+from rspipe.catalogs.legends import NODATA_ID
 from rspipe.catalogs.noise import key, uniform
-from rspipe.catalogs.radiation import Measured, World, measure
+from rspipe.catalogs.radiation import THICK_ID, THIN_ID, Measured, World, measure
 from rspipe.catalogs.scene import Band, Grid, Linear, Scene, SimulatedBand
 from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
 
@@ -127,15 +128,27 @@ def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBl
     return SimulatedBlock(bands=measured.bands, thickness=measured.thickness, labels=measured.labels)
 
 
-def training_patch(
-    seed: int, index: int, size_px: int, pixel_size_m: float, *, polar: bool = False
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return one patch under a landscape, sky and sun of its own: physical bands (8, H, W) and class ids (H, W)."""
+def training_patch(seed: int, index: int, size_px: int, pixel_size_m: float, *, polar: bool = False) -> SimulatedBlock:
+    """Return one patch under a landscape, sky and sun of its own."""
     spec = patch_spec(seed, index, size_px, pixel_size_m)
     if polar:
         spec = frozen(spec)
-    block = compute_block(spec, slice(0, size_px), slice(0, size_px))
-    return block.bands, block.labels
+    return compute_block(spec, slice(0, size_px), slice(0, size_px))
+
+
+def thick_from(block: SimulatedBlock, thickness: float, unsure: float) -> NDArray[np.uint8]:
+    """Return the labels (H, W) of a block where cloud counts as thick from another optical thickness on.
+
+    Args:
+        block: bands and truth.
+        thickness: from which on cloud is thick.
+        unsure: pixels of cloud whose thickness is within that share of it are 255.
+    """
+    cloud = (block.labels == THIN_ID) | (block.labels == THICK_ID)
+    answer = np.where(cloud, np.uint8(THIN_ID), block.labels)
+    answer[cloud & (block.thickness >= (1.0 - unsure) * thickness)] = NODATA_ID
+    answer[cloud & (block.thickness >= (1.0 + unsure) * thickness)] = THICK_ID
+    return answer
 
 
 def frozen(spec: SimulationSpec) -> SimulationSpec:

@@ -1,6 +1,7 @@
 """The encoder: a ConvNeXt, or a ResNet, that returns one feature map per stride 4, 8, 16, 32."""
 
 from dataclasses import dataclass
+from math import asinh
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from rspipe.models.errors import InputError
 from rspipe.models.specs import PyramidSpec, Size
 
+COMPRESSION_PIVOT = 2.0
+"""Normalised numbers are compressed around that many knees, so that they keep both signs: where all of them are
+positive, the normalisation after the first convolution takes brightness away, and nothing is learned."""
 COARSEST_STRIDE_PX = 32
 FINEST_STRIDE_PX = 4
 
@@ -73,10 +77,15 @@ class Pyramid(nn.Module):
                 f"the model takes {self.in_bands} bands and sides that are multiples of {COARSEST_STRIDE_PX} px, "
                 f"found {found} bands of {height} x {width} px"
             )
-        maps: list[Tensor] = self.body(image.asinh() if self.compress else image)
+        maps: list[Tensor] = self.body(compressed(image) if self.compress else image)
         if self.norms is None:
             return maps
         return [norm(level) for norm, level in zip(self.norms, maps, strict=True)]
+
+
+def compressed(scores: Tensor) -> Tensor:
+    """Return asinh(z + 2) - asinh(2) of normalised numbers z: 0, which stands for what is missing, stays 0."""
+    return (scores + COMPRESSION_PIVOT).asinh() - asinh(COMPRESSION_PIVOT)
 
 
 def _body(spec: PyramidSpec) -> nn.Module:

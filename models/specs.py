@@ -24,8 +24,9 @@ class PyramidSpec(StrictModel):
     level_norms: bool = False
     """Normalise each output map over its channels (KTDA does, D2LS does not)."""
     compress: bool = False
-    """Take asinh of the normalised numbers first. With mean 0 and a small `stddev` of a reflectance (0.1) it is a
-    logarithm of all that is brighter: a change of light becomes a shift, a ratio of bands a difference."""
+    """Take asinh(z + 2) - asinh(2) of the normalised numbers z first. With a small `stddev` of a reflectance (0.1) and
+    twice that as `mean` it is asinh(R / stddev) up to a constant, a logarithm of all that is brighter: a change of
+    light becomes a shift, a ratio of bands a difference."""
 
 
 class AttentionSpec(StrictModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rspipe.catalogs.simulated import training_patch
+from rspipe.catalogs.simulated import thick_from, training_patch
 from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.acquaint import acquainted
 from rspipe.models.card import ModelCard
@@ -55,7 +55,7 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     progress.log_to(output / "progress.jsonl")
     run = _Run(config, output, progress, simulated_patches(config))
-    patches = run.read(config.data.train)
+    patches = run.read(config.data.train) + run.beside
     trainer = run.fit("final", patches)
     return run.ship(trainer, patches, run.cross_validate())
 
@@ -82,6 +82,10 @@ class _Run:
         sets = self.config.folds.without if self.config.folds else ()
         return {", ".join(bands): [names.index(band) for band in bands] for bands in sets}
 
+    @property
+    def beside(self) -> list[Patch]:
+        return self.read(self.config.data.beside or ())
+
     def cross_validate(self) -> list[Measured]:
         settings = self.config.folds
         if settings is None:
@@ -95,7 +99,7 @@ class _Run:
         return [self._fold(fold, patches, dealt == fold) for fold in range(settings.count)]
 
     def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
-        learned = [patch for patch, out in zip(patches, held, strict=True) if not out]
+        learned = [patch for patch, out in zip(patches, held, strict=True) if not out] + self.beside
         done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             found = Measured.from_json(done.read_text(encoding="utf-8"))
@@ -249,5 +253,6 @@ def _simulated_patch(settings: SimulatedPatches, index: int, rows: list[int], co
     # plastic number pick the polar ones evenly among all sizes.
     pixel_m = finest_m * (coarsest_m / finest_m) ** (index * 0.6180339887 % 1)
     polar = index * 0.7548776662 % 1 < settings.polar
-    bands, labels = training_patch(settings.seed, index, settings.size_px, pixel_m, polar=polar)
-    return Patch(f"simulated-{index}", torch.from_numpy(bands[rows]), torch.from_numpy(labels), pixel_m)
+    block = training_patch(settings.seed, index, settings.size_px, pixel_m, polar=polar)
+    labels = thick_from(block, settings.thick_from, settings.unsure)
+    return Patch(f"simulated-{index}", torch.from_numpy(block.bands[rows]), torch.from_numpy(labels), pixel_m)

@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from rspipe.catalogs.errors import YamlError
+from rspipe.catalogs.radiation import THICK_FROM
 from rspipe.catalogs.yamlfile import read_document
 from rspipe.models.card import WINDOW_UNIT_PX
 from rspipe.models.mlm import Slug, Version
@@ -26,6 +27,11 @@ class SimulatedPatches(Section):
     size_px: int = Field(default=256, ge=64)
     polar: float = Field(default=0.0, ge=0, le=1)
     """Share of the patches that lie in a polar climate: snow, dry and cold air, a low sun."""
+    thick_from: float = Field(default=THICK_FROM, gt=0)
+    """Optical thickness from which a cloud is labelled thick. People who label Landsat scenes begin at about 3.5, where
+    a fifth of the light is turned back."""
+    unsure: float = Field(default=0.0, ge=0, lt=1)
+    """Clouds whose thickness is within that share of it are not learned from."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -44,6 +50,8 @@ class DataSettings(Section):
     """Labelled patches: each entry is a folder with images/ and masks/, or says more of itself (`models.sources`)."""
 
     train: Sources
+    beside: Sources | None = None
+    """Learned from in every fold and by the final weights, never scored: partial labels, other sensors."""
     score: Sources | None = None
     """Scored once, by the final weights."""
     pixel_m: float = Field(gt=0)
@@ -143,8 +151,8 @@ def _anchored(config: TrainingConfig, root: Path) -> TrainingConfig:
     def under(sources: Sources) -> Sources:
         return tuple(source.under(root) for source in sources)
 
-    score = under(config.data.score) if config.data.score else None
-    data = config.data.model_copy(update={"train": under(config.data.train), "score": score})
+    named = {name: getattr(config.data, name) for name in ("train", "beside", "score")}
+    data = config.data.model_copy(update={name: under(some) for name, some in named.items() if some})
     folds = config.folds and config.folds.model_copy(update={"folders": under(config.folds.folders)})
     start = config.init_from
     if start is not None and start.endswith(".json"):

@@ -32,7 +32,8 @@ def classes(predictor: Predictor, bands: torch.Tensor) -> np.ndarray:
 
 @lru_cache(maxsize=2 * SKIES)
 def simulated(index: int, pixel_m: float) -> tuple[torch.Tensor, np.ndarray]:
-    bands, labels = training_patch(UNSEEN_SEED, index, 128, pixel_m)
+    patch = training_patch(UNSEEN_SEED, index, 128, pixel_m)
+    bands, labels = patch.bands, patch.labels
     return torch.from_numpy(bands), labels
 
 

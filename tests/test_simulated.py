@@ -22,6 +22,7 @@ from rspipe.catalogs.simulated import (
     patch_spec,
     scene,
     stored,
+    thick_from,
     training_patch,
 )
 from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
@@ -146,7 +147,8 @@ def test_cirrus_alone_shows_in_the_cirrus_band() -> None:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("pixel_size_m", [30.0, 120.0])
 def test_physical_ranges(seed: int, pixel_size_m: float) -> None:
-    bands, labels = training_patch(seed, 5, 96, pixel_size_m)
+    patch = training_patch(seed, 5, 96, pixel_size_m)
+    bands, labels = patch.bands, patch.labels
     assert np.isfinite(bands).all()
     assert bands.dtype == np.float32
     assert bands.shape == (8, 96, 96)
@@ -185,10 +187,19 @@ def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
     assert polar.land.snow >= 0.4
     assert polar.land.temperature_k <= 275.0
     assert frozen(spec) == polar
-    bands, labels = training_patch(1, 2, 64, 30.0, polar=True)
-    block = whole(polar)
-    assert bands.tobytes() == block.bands.tobytes()
-    assert labels.tobytes() == block.labels.tobytes()
+    patch, block = training_patch(1, 2, 64, 30.0, polar=True), whole(polar)
+    assert patch.bands.tobytes() == block.bands.tobytes()
+    assert patch.labels.tobytes() == block.labels.tobytes()
+
+
+def test_cloud_may_count_as_thick_from_another_thickness(block: SimulatedBlock) -> None:
+    labels = thick_from(block, 3.0, 0.25)
+    cloud = np.isin(block.labels, (1, 2))
+    assert np.array_equal(labels[~cloud], block.labels[~cloud])
+    for label, low, high in ((1, 0.0, 2.25), (255, 2.25, 3.75), (2, 3.75, np.inf)):
+        here = cloud & (block.thickness >= low) & (block.thickness < high)
+        assert here.any()
+        assert (labels[here] == label).all()
 
 
 def test_labels_follow_from_the_thickness(block: SimulatedBlock) -> None:

@@ -27,7 +27,7 @@ from bench.learned import Outcome, recipe_of, train_and_score
 from bench.lines import RESULTS, Line, append, by_patch, read_lines, valid
 from bench.paired import Paired, drawn, paired, united
 from bench.protocol import SETTINGS, Cell, Protocol
-from bench.shipped import train_shipped
+from bench.shipped import Shipped, train_shipped
 from bench.table import CLOUDS, tables, write
 from bench.tree import grow_and_score
 
@@ -45,6 +45,7 @@ class Runner:
     protocol: Protocol
     data: Path
     csmask: Path | None
+    trained: Path | None
     threads: int
 
     def run(self, cell: Cell, patches: Sequence[Patch]) -> Line:
@@ -81,7 +82,8 @@ class Runner:
                 raise SystemExit("csmask needs --csmask PYTHON, an interpreter that has it; see bench/csmask.py")
             return mask_and_score(self.csmask, names, recipe.legend_classes, parts.scored)
         if "training" in self.protocol.variant(cell.variant):
-            return train_shipped(self.protocol.training(cell.variant), self.data, parts, cell.seed, device())
+            training = self.protocol.training(cell.variant)
+            return train_shipped(Shipped(training, self.data, device(), self.trained), parts, cell)
         taught = "teacher" in self.protocol.variant(cell.variant)
         teacher = recipe_of(self.protocol, cell, "teacher") if taught else None
         return train_and_score(recipe_of(self.protocol, cell), parts, device(), teacher)
@@ -107,7 +109,7 @@ def run(options: argparse.Namespace) -> None:
     """Run every chosen cell that has no line yet."""
     torch.set_num_threads(options.threads)
     protocol = Protocol.read(options.settings)
-    runner = Runner(protocol, options.data, options.csmask, options.threads)
+    runner = Runner(protocol, options.data, options.csmask, options.trained, options.threads)
     for dataset in options.dataset or protocol.datasets:
         patches = read_patches(protocol, dataset, options.data, runner.reference(dataset))
         for cell in chosen(protocol, dataset, options):
@@ -176,6 +178,7 @@ def parsed() -> argparse.Namespace:
     running.add_argument("--fold", type=int, action="append")
     running.add_argument("--seed", type=int, action="append")
     running.add_argument("--csmask", type=Path, help="an interpreter that has ukis-csmask")
+    running.add_argument("--trained", type=Path, help="output of rspipe train: its folds need no training")
     running.add_argument("--threads", type=int, default=1)
     running.set_defaults(command=run)
     table = commands.add_parser("table", help="the tables in Markdown")

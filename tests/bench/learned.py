@@ -32,9 +32,7 @@ def recipe_of(protocol: Protocol, cell: Cell, part: str = "model") -> Recipe:
     return Recipe.model_validate_json(json.dumps(protocol.recipe(cell, part)))
 
 
-def train_and_score(
-    recipe: Recipe, parts: Split, device: str, teacher: Recipe | None = None, simulated: Sequence[Patch] = ()
-) -> Outcome:
+def train_and_score(recipe: Recipe, parts: Split, device: str, teacher: Recipe | None = None) -> Outcome:
     """Train on some patches, then predict the others whole.
 
     Args:
@@ -42,15 +40,19 @@ def train_and_score(
         parts: what it learns from and what it is scored on.
         device: where.
         teacher: a larger model, trained first on the same patches, whose maps the other one imitates.
-        simulated: patches that are learned from too.
     """
-    trainer = recipe.trainer(parts.learned, list(simulated), device=device)
+    trainer = recipe.trainer(parts.learned, [], device=device)
     if teacher:
         trainer.teacher = _taught(teacher, parts, device)
+    return finish_and_score(trainer, recipe, parts.scored)
+
+
+def finish_and_score(trainer: Trainer, recipe: Recipe, held: Sequence[Patch]) -> Outcome:
+    """Train to the last step, then predict patches whole."""
     _finish(trainer)
     normalise = Normaliser.of(recipe.card_bands, torch.device("cpu"))
     classes = recipe.model.classes
-    patches = {patch.name: scored(trainer.model, [patch], normalise, classes).confusion for patch in parts.scored}
+    patches = {patch.name: scored(trainer.model, [patch], normalise, classes).confusion for patch in held}
     return Outcome(patches, trainer.step, sum(parameter.numel() for parameter in trainer.model.parameters()))
 
 

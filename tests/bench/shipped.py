@@ -1,36 +1,58 @@
 """The shipped recipe on the folds of the comparison: what `rspipe train` would train, without what scores."""
 
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from bench.folds import Split
-from bench.learned import Outcome, train_and_score
+from bench.learned import Outcome, finish_and_score
+from bench.protocol import Cell
 
+from rspipe.models.checkpoint import resume
+from rspipe.models.data import digest_of
 from rspipe.models.labelling import Wanted
 from rspipe.models.sources import read_sources
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import load_training
 
 
-def train_shipped(training: Path, data: Path, parts: Split, seed: int, device: str) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A training file, and what is there to train it."""
+
+    training: Path
+    """Its `data.train`, `data.beside` and `folds.folders` name what may be learned from."""
+    data: Path
+    """What its folders are relative to."""
+    device: str
+    trained: Path | None = None
+    """Output of `rspipe train` for the same file: its folds need not be trained again. A checkpoint of another recipe
+    or other patches is refused."""
+
+
+def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     """Train as a training file says, on its own sources but for every patch that scores.
 
     Args:
-        training: the file; its `data.train` and `folds.folders` name what may be learned from.
-        data: what its folders are relative to.
+        shipped: the training.
         parts: which patches score, and which of the data set do not.
-        seed: added to the recipe's own.
-        device: where.
+        cell: its seed is added to the recipe's own.
     """
-    config = load_training(training, data, [])
-    recipe = config.recipe.model_copy(update={"seed": config.recipe.seed + seed})
+    config = load_training(shipped.training, shipped.data, [])
+    recipe = config.recipe.model_copy(update={"seed": config.recipe.seed + cell.seed})
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
-    named = (*config.data.train, *(config.folds.folders if config.folds else ()))
+    named = (*config.data.train, *(config.folds.folders if config.folds else ()), *(config.data.beside or ()))
     # A scene is told by its patch's name: both lists may name the same folder.
     own = {patch.name: patch for patch in read_sources(named, wanted)}
     held = {patch.name for patch in parts.scored}
     missing = held - own.keys()
     if missing:
-        raise SystemExit(f"{training.name} names no source of {', '.join(sorted(missing))}")
+        raise SystemExit(f"{shipped.training.name} names no source of {', '.join(sorted(missing))}")
     scored = [own[name] for name in sorted(held)]
     learned = [patch for name, patch in own.items() if name not in held]
-    return train_and_score(recipe, Split(learned, scored), device, simulated=simulated_patches(config))
+    simulated = simulated_patches(config)
+    trainer = recipe.trainer(learned, simulated, device=shipped.device)
+    if shipped.trained and not cell.seed:
+        digest = digest_of(chain(learned, simulated), recipe.digest)
+        resume(trainer, shipped.trained / "checkpoints" / f"fold-{cell.fold}", digest)
+    return finish_and_score(trainer, recipe, scored)
