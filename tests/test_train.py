@@ -14,12 +14,13 @@ from sklearn.metrics import confusion_matrix
 
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
+from rspipe.models.data import digest_of
 from rspipe.models.errors import CardError, DataError
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.progress import Progress
-from rspipe.pipeline.train import train
+from rspipe.pipeline.train import simulated_patches, train
 from rspipe.pipeline.training import load_training
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -100,6 +101,32 @@ def test_every_patch_is_held_out_once(finished: Path) -> None:
     labels = torch.stack([random_patch(seed).labels for seed in range(3)]).numpy()
     assert len(folds) == 2
     assert np.sum(folds, axis=(0, 2)).tolist() == np.bincount(labels.ravel(), minlength=4).tolist()
+
+
+def test_patches_beside_are_learned_from_in_every_fold_and_never_scored(config: Path, tmp_path: Path) -> None:
+    shutil.move(tmp_path / "val", tmp_path / "more")
+    text = TINY.replace("train: [train], score: [val]", "train: [train], beside: [more]").replace(
+        "steps: 10", "steps: 2"
+    )
+    config.write_text(text.replace("folders: [train, val]", "folders: [train]"), encoding="utf-8")
+    fit(config, tmp_path / "with")
+    lines = [json.loads(line) for line in (tmp_path / "with" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    folds = [np.array(line["native"]).sum() for line in lines if "native" in line]
+    assert folds == [64 * 64, 64 * 64]
+    learned = {state["recipe"] for state in map(state_of, (tmp_path / "with" / "checkpoints").iterdir())}
+    patches = [random_patch(seed) for seed in range(3)]
+    recipe = load_training(config)
+    simulated = simulated_patches(recipe)
+    expected = {
+        digest_of([*some, patches[2], *simulated], recipe.recipe.digest)
+        for some in (patches[:2], patches[:1], patches[1:2])
+    }
+    assert learned == expected
+
+
+def state_of(checkpoints: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((checkpoints / "state.json").read_text(encoding="utf-8"))
+    return found
 
 
 def test_what_a_missing_band_costs_is_measured_on_held_out_patches_without_training_anew(
