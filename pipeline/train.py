@@ -84,7 +84,8 @@ class _Run:
 
     @property
     def beside(self) -> list[Patch]:
-        return self.read(self.config.data.beside or ())
+        sources = self.config.data.beside
+        return self.read(sources) if sources else []
 
     def cross_validate(self) -> list[Measured]:
         settings = self.config.folds
