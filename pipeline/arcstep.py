@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline import store
 from rspipe.pipeline.arrayfile import map_large, read_arrays, write_arrays, write_large
-from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces
+from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces, relabel
 from rspipe.pipeline.facestep import read_part
 from rspipe.pipeline.ground import measure
-from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums
+from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums, piece_lengths
 from rspipe.pipeline.sievestep import Settled
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.trace import Pieces, trace
@@ -53,9 +53,8 @@ def draw(job: VectorizeJob, strip: int) -> Receipt:
     framed = _framed(job, settled, strip)
     outputs = _write_classes(job, settled.classes[framed.ids], strip, framed.labels[1:-1, 1:-1])
     pieces = trace(framed.labels, block)
-    faces = Faces(framed.labels, settled.classes[framed.ids])
-    level, upright = border_lengths(faces, ground, block)
-    inner = Faces(np.ascontiguousarray(framed.labels[1:-1, 1:-1]), faces.classes)
+    level, upright = (border_lengths(some, pieces.sides, len(framed.ids)) for some in piece_lengths(pieces, ground))
+    inner = Faces(np.ascontiguousarray(framed.labels[1:-1, 1:-1]), settled.classes[framed.ids])
     confidence = job.read(CONFIDENCE, block.rows)
     unfinished = _open(framed.labels)
     sums = StripSums(
@@ -106,8 +105,8 @@ def _framed(job: VectorizeJob, settled: Settled, strip: int) -> _Framed:
     around = [edge[edge != NO_FACE] for edge in (above, below) if edge is not None]
     ids = np.unique(np.concatenate([own, *around])).astype(np.int32)
     labels = np.full((height_px + 2, block.width_px + 2), NO_FACE, np.int32)
-    places = np.append(np.searchsorted(ids, own), NO_FACE).astype(np.int32)
-    np.take(places, find_faces(job.read(CLASSES, block.rows)).labels, out=labels[1:-1, 1:-1], mode="wrap")
+    places = np.searchsorted(ids, own).astype(np.int32)
+    relabel(find_faces(job.read(CLASSES, block.rows)), places, labels[1:-1, 1:-1])
     for row, edge in ((0, above), (-1, below)):
         if edge is not None:
             labels[row, 1:-1] = np.where(edge == NO_FACE, NO_FACE, np.searchsorted(ids, edge))

@@ -51,6 +51,9 @@ def contacts_inside(faces: Faces, small: NDArray[np.bool_], ground: Ground, bloc
         ground: of the whole raster.
         block: where the block lies.
     """
+    if not small.any():
+        nothing = np.empty(0, np.int32)
+        return Contacts(ones=nothing, others=nothing, lengths=nothing.astype(np.int64))
     height, width = faces.labels.shape
     unit = border_unit_m(ground)
     level, upright = np.empty(block.width_px, np.int64), np.empty(block.width_px + 1, np.int64)

@@ -51,12 +51,64 @@ def find_faces(classes: NDArray[np.uint8]) -> Faces:
     """
     if classes.size > LARGEST_PX:
         raise SceneFailedError(f"{classes.shape} pixels are more than {LARGEST_PX}; split the scene into parts")
+    runs = _find_runs(classes)
+    _join_runs(runs, classes)
+    of_face = _number(runs.parents, runs.classes)
     labels = np.empty(classes.shape, np.int32)
-    _join_pixels(classes, labels.reshape(-1))
-    count = _number(labels.reshape(-1))
-    of_face = np.empty(count, np.uint8)
-    _note_classes(labels.reshape(-1), classes.reshape(-1), of_face)
+    _fill(runs, labels)
     return Faces(labels, of_face)
+
+
+class _Runs(NamedTuple):
+    """The runs of equal pixels in rows, row after row; those of nodata too."""
+
+    begins: NDArray[np.int32]
+    """(k,): the column of each run's first pixel; it ends where the next one of its row begins."""
+    first: NDArray[np.int64]
+    """(H + 1,): the runs of row r are first[r] .. first[r + 1]."""
+    parents: NDArray[np.int32]
+    """(k,): runs of one face are a tree, its root the first of them. In the end the number of each run's face."""
+    classes: NDArray[np.uint8]
+    """(k,)."""
+
+
+@kept
+def _find_runs(classes: NDArray[np.uint8]) -> _Runs:
+    height, width = classes.shape
+    first = np.zeros(height + 1, np.int64)
+    for row in range(height):
+        changes = 1
+        for column in range(1, width):
+            changes += classes[row, column] != classes[row, column - 1]
+        first[row + 1] = first[row] + changes
+    begins, of_run = np.empty(first[height], np.int32), np.empty(first[height], np.uint8)
+    for row in range(height):
+        run = first[row]
+        begins[run], of_run[run] = 0, classes[row, 0]
+        for column in range(1, width):
+            if classes[row, column] != classes[row, column - 1]:
+                run += 1
+                begins[run], of_run[run] = column, classes[row, column]
+    return _Runs(begins, first, np.arange(begins.size).astype(np.int32), of_run)
+
+
+@kept
+def _join_runs(runs: _Runs, classes: NDArray[np.uint8]) -> None:
+    """Join runs of one class that touch from row to row."""
+    width = classes.shape[1]
+    for row in range(1, classes.shape[0]):
+        above, last = runs.first[row - 1], runs.first[row] - 1
+        for run in range(runs.first[row], runs.first[row + 1]):
+            end = runs.begins[run + 1] if run + 1 < runs.first[row + 1] else width
+            while True:
+                if runs.classes[above] == runs.classes[run]:
+                    _unite(runs.parents, above, run)
+                above_end = runs.begins[above + 1] if above < last else width
+                if above_end > end or above == last:
+                    break
+                above += 1
+                if above_end == end:
+                    break
 
 
 @compiled
@@ -75,42 +127,47 @@ def _unite(parents: NDArray[np.int32], one: int, other: int) -> None:
 
 
 @kept
-def _join_pixels(classes: NDArray[np.uint8], parents: NDArray[np.int32]) -> None:
-    """Make a tree of every face; its root is its first pixel, and every parent comes before its children."""
-    height, width = classes.shape
-    for row in range(height):
-        for column in range(width):
-            node, value = row * width + column, classes[row, column]
-            if value == _NODATA:
-                parents[node] = NO_FACE
-                continue
-            left = column > 0 and classes[row, column - 1] == value
-            above = row > 0 and classes[row - 1, column] == value
-            parents[node] = _root(parents, node - 1) if left else node
-            if above and not (left and classes[row - 1, column - 1] == value):
-                _unite(parents, node, node - width)
-
-
-@kept
-def _number(parents: NDArray[np.int32]) -> int:
-    """Replace trees by numbers in place, in the order of their roots, and return how many there are."""
-    count = 0
+def _number(parents: NDArray[np.int32], classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Replace trees by numbers in place, in the order of their roots, and return the class of each number."""
+    of_face, count = np.empty(parents.size, np.uint8), 0
     for node in range(parents.size):
-        if parents[node] == node:
-            parents[node] = count
-            count += 1
-        elif parents[node] != NO_FACE:
+        if parents[node] != node:
             parents[node] = parents[parents[node]]
-    return count
+        elif classes[node] == _NODATA:
+            parents[node] = NO_FACE
+        else:
+            parents[node] = count
+            of_face[count] = classes[node]
+            count += 1
+    return of_face[:count].copy()
 
 
 @kept
-def _note_classes(labels: Labels, classes: NDArray[np.uint8], of_face: NDArray[np.uint8]) -> None:
-    seen = 0
-    for node in range(labels.size):
-        if labels[node] == seen:
-            of_face[seen] = classes[node]
-            seen += 1
+def _fill(runs: _Runs, labels: Labels) -> None:
+    height, width = labels.shape
+    for row in range(height):
+        for run in range(runs.first[row], runs.first[row + 1]):
+            end = runs.begins[run + 1] if run + 1 < runs.first[row + 1] else width
+            labels[row, runs.begins[run] : end] = runs.parents[run]
+
+
+def relabel(faces: Faces, numbers: NDArray[np.int32], labels: Labels) -> None:
+    """Write the faces' labels in other numbers.
+
+    Args:
+        faces: the faces.
+        numbers: (n,): new number of each face; `NO_FACE` stays.
+        labels: (H, W): where to.
+    """
+    _relabel(faces.labels, numbers, labels)
+
+
+@kept
+def _relabel(labels: Labels, numbers: NDArray[np.int32], into: Labels) -> None:
+    for row in range(labels.shape[0]):
+        for column in range(labels.shape[1]):
+            face = labels[row, column]
+            into[row, column] = face if face == NO_FACE else numbers[face]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline.arrayfile import read_arrays, write_arrays
 from rspipe.pipeline.contacts import Contacts, contacts_inside
-from rspipe.pipeline.coverage import find_faces
+from rspipe.pipeline.coverage import Faces, find_faces
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.measures import face_areas, face_pixels
@@ -29,10 +28,9 @@ def find(job: VectorizeJob, strip: int) -> Receipt:
         EnvironmentFailedError: the disk is full or cannot be written.
     """
     block = job.blocks[strip]
-    classes = job.read(CLASSES, block.rows)
-    _check(job, classes)
     ground = measure(job.grid)
-    faces = find_faces(classes)
+    faces = find_faces(job.read(CLASSES, block.rows))
+    _check(job, faces)
     areas = face_areas(faces, ground, block.rows.start)
     part = asdict(Part.of(faces, block))
     contacts = contacts_inside(faces, areas < job.least(ground)[faces.classes], ground, block)
@@ -57,9 +55,8 @@ def read_sizes(job: VectorizeJob, strip: int) -> list[NDArray[np.int64]]:
     return read_arrays(job.faces_file(strip), *_SIZES)
 
 
-def _check(job: VectorizeJob, classes: NDArray[np.uint8]) -> None:
-    pixels = np.bincount(classes.reshape(-1), minlength=NODATA_ID + 1)
-    strange = [int(value) for value in np.flatnonzero(pixels[:NODATA_ID]) if value >= len(job.legend.classes)]
+def _check(job: VectorizeJob, faces: Faces) -> None:
+    strange = [int(value) for value in np.unique(faces.classes) if value >= len(job.legend.classes)]
     if strange:
         found = f"class ids {strange} are not in legend {job.legend.name!r}"
         raise SceneFailedError(f"scene {job.scene}, vectorize: {found}; infer with the model the legend belongs to")

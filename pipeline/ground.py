@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rspipe.catalogs.compiled import kept
+from rspipe.catalogs.compiled import compiled, kept
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.errors import SceneFailedError
 
@@ -82,6 +82,58 @@ def fill_row(lattice: Lattice, row: int, unit: float, line: NDArray[np.int64]) -
         slope = (east - west) / (stop - first)
         for column in range(first, stop):
             line[column] = np.int64(np.rint((west + slope * (column - first)) / unit))
+
+
+@kept
+def add_edges(
+    lattices: tuple[Lattice, Lattice], first: NDArray[np.int64], points: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> None:
+    """Add up the lengths of the pixel edges that lines run along, in whole multiples of the lattices' own units.
+
+    Args:
+        lattices: `Ground.level` and `Ground.upright`.
+        first: (n + 1,): the points of line i are first[i] .. first[i + 1].
+        points: (p, 2): rows and columns of pixel corners, each right above, below or beside the one before.
+        lengths: (2, n): level and upright length of each line; what is found is added.
+    """
+    for line in range(lengths.shape[1]):
+        for place in range(first[line], first[line + 1] - 1):
+            row, column = points[place]
+            next_row, next_column = points[place + 1]
+            for edge in range(min(column, next_column), max(column, next_column)):
+                lengths[0, line] += _size_at(lattices[0], row, edge)
+            for edge in range(min(row, next_row), max(row, next_row)):
+                lengths[1, line] += _size_at(lattices[1], edge, column)
+
+
+@compiled
+def _size_at(lattice: Lattice, row: int, column: int) -> int:
+    """Return what `fill_row` writes for one column of one row."""
+    above = _cell(lattice.rows, row)
+    below = min(above + 1, lattice.rows.size - 1)
+    share = (row - lattice.rows[above]) / max(lattice.rows[below] - lattice.rows[above], 1)
+    cell = _cell(lattice.columns, column)
+    following = min(cell + 1, lattice.columns.size - 1)
+    first, stop = lattice.columns[cell], max(lattice.columns[following], lattice.columns[cell] + 1)
+    west, east = lattice.values[above, cell], lattice.values[above, following]
+    west += share * (lattice.values[below, cell] - west)
+    east += share * (lattice.values[below, following] - east)
+    slope = (east - west) / (stop - first)
+    return int(np.int64(np.rint((west + slope * (column - first)) / lattice.unit)))
+
+
+@compiled
+def _cell(nodes: NDArray[np.int64], index: int) -> int:
+    """Return the last node that is not behind an index; nodes are spread almost evenly."""
+    last = nodes.size - 1
+    if last == 0:
+        return 0
+    cell = min(index * last // nodes[last], last)
+    while cell < last and nodes[cell + 1] <= index:
+        cell += 1
+    while nodes[cell] > index:
+        cell -= 1
+    return int(cell)
 
 
 def measure(grid: Grid) -> Ground:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rspipe.catalogs.compiled import kept
 from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels
-from rspipe.pipeline.ground import Ground, fill_row
-from rspipe.pipeline.trace import Block
+from rspipe.pipeline.ground import Ground, add_edges, fill_row
+from rspipe.pipeline.trace import Pieces
 
 _BINS = 16
 
@@ -52,40 +52,29 @@ def _add(labels: Labels, sizes: Counts, totals: Counts) -> None:
             totals[labels[node]] += sizes[node]
 
 
-def border_lengths(framed: Faces, ground: Ground, block: Block) -> tuple[Counts, Counts]:
-    """Return (n,) twice: the lengths of each face's level and upright edges that a strip owns.
+def piece_lengths(pieces: Pieces, ground: Ground) -> tuple[Counts, Counts]:
+    """Return (n,) twice: the lengths of the level and of the upright edges of pieces of arcs.
 
-    A strip owns the edges above and beside its pixels, the last one also those below. Lengths are in units of
-    `ground.level.unit` and `ground.upright.unit`.
+    They are in units of `ground.level.unit` and `ground.upright.unit`: exact sums over single edges, so nothing
+    depends on where pieces are cut.
+    """
+    lengths = np.zeros((2, len(pieces.sides)), np.int64)
+    add_edges((ground.level, ground.upright), pieces.first, pieces.points, lengths)
+    return lengths[0], lengths[1]
+
+
+def border_lengths(lengths: Counts, sides: Labels, faces: int) -> Counts:
+    """Return (faces,): the length of each face's border.
 
     Args:
-        framed: the strip's faces, with one pixel of what lies around on all sides.
-        ground: of the whole raster.
-        block: where the strip lies; whole rows.
+        lengths: (n,): of the pieces of arcs.
+        sides: (n, 2): the faces on either side of each.
+        faces: how many faces there are.
     """
-    level, upright = np.zeros(framed.count, np.int64), np.zeros(framed.count, np.int64)
-    line = np.empty(block.width_px + 1, np.int64)
-    inner = framed.labels[:, 1:-1]
-    below = block.rows.stop + (block.rows.stop == block.height_px)
-    for place, row in enumerate(range(block.rows.start, below)):
-        fill_row(ground.level, row, ground.level.unit, line)
-        _add_borders(inner[place], inner[place + 1], line, level)
-    for place, row in enumerate(range(block.rows.start, block.rows.stop), start=1):
-        fill_row(ground.upright, row, ground.upright.unit, line)
-        _add_borders(framed.labels[place, :-1], framed.labels[place, 1:], line, upright)
-    return level, upright
-
-
-@kept
-def _add_borders(before: Labels, after: Labels, lengths: Counts, totals: Counts) -> None:
-    """Add the edges between pairs of pixels to the faces on either side."""
-    for node in range(before.size):
-        one, other = before[node], after[node]
-        if one != other:
-            if one != NO_FACE:
-                totals[one] += lengths[node]
-            if other != NO_FACE:
-                totals[other] += lengths[node]
+    totals = np.zeros(faces + 1, np.int64)
+    # What is outside of all faces, `NO_FACE`, is the last entry.
+    np.add.at(totals, sides.reshape(-1), np.repeat(lengths, 2))
+    return totals[:-1]
 
 
 def face_sums(faces: Faces, values: NDArray[np.uint8]) -> Counts:

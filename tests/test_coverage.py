@@ -14,7 +14,9 @@ from rspipe.pipeline.measures import (
     face_quantiles,
     face_sums,
     histogram_quantiles,
+    piece_lengths,
 )
+from rspipe.pipeline.trace import trace
 
 
 @given(rasters)
@@ -61,8 +63,8 @@ def test_perimeters_of_a_ring_and_its_core() -> None:
     classes = np.zeros((3, 3), np.uint8)
     classes[1, 1] = 1
     ground, faces = equal_area_ground(3, 3), find_faces(classes)
-    framed = Faces(np.pad(faces.labels, 1, constant_values=-1), faces.classes)
-    level, upright = border_lengths(framed, ground, WHOLE.blocks(3, 3)[0])
+    pieces = trace(np.pad(faces.labels, 1, constant_values=-1), WHOLE.blocks(3, 3)[0])
+    level, upright = (border_lengths(some, pieces.sides, 2) for some in piece_lengths(pieces, ground))
     np.testing.assert_allclose(level * ground.level.unit + upright * ground.upright.unit, [160, 40], rtol=1e-6)
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -6,7 +8,7 @@ from pyproj import CRS, Geod, Transformer
 
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.errors import SceneFailedError
-from rspipe.pipeline.ground import Ground, Lattice, fill_row, measure
+from rspipe.pipeline.ground import Ground, Lattice, add_edges, fill_row, measure
 
 SCENES = {
     "utm": (32633, Affine(300, 0, 300000, 0, -300, 6100000), 900, 700),
@@ -78,6 +80,23 @@ def test_lengths_agree_with_densified_geodesics(name: str) -> None:
         assert upright[:, column].sum() == pytest.approx(
             geodesic(grid, line, np.full(5000, float(column)))[1], rel=1e-5
         )
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_lines_of_edges_are_sums_of_whole_rows_and_columns(name: str) -> None:
+    ground = measure(grid_of(name))
+    level, upright = sizes(ground.level), sizes(ground.upright)
+    height, width = upright.shape[0], level.shape[1]
+    random = np.random.default_rng(1)
+    rows, columns = random.integers(0, height + 1, 40), random.integers(0, width + 1, 40)
+    # One line: from corner to corner, along a row and then along a column; there and back.
+    points = np.array([[(r, c), (r, d)] for r, (c, d) in zip(rows, pairwise(columns), strict=False)]).reshape(-1, 2)
+    lengths = np.zeros((2, 1), np.int64)
+    add_edges((ground.level, ground.upright), np.array([0, len(points)]), points.astype(np.int32), lengths)
+    along = [level[r, min(c, d) : max(c, d)].sum() for (r, c), (_, d) in points.reshape(-1, 2, 2)]
+    down = [upright[min(r, q) : max(r, q), c].sum() for (r, c), (q, _) in points[1:-1].reshape(-1, 2, 2)]
+    assert lengths[0, 0] * ground.level.unit == pytest.approx(sum(along), rel=1e-12)
+    assert lengths[1, 0] * ground.upright.unit == pytest.approx(sum(down), rel=1e-12)
 
 
 def test_the_whole_earth_has_its_area() -> None:

@@ -1,0 +1,75 @@
+"""The coverage engine by itself: from a class raster in memory to shapely's polygons and their attributes."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from rspipe.catalogs.scene import Grid
+from rspipe.pipeline.assemble import outlines, ring_points
+from rspipe.pipeline.coverage import NO_FACE, find_faces, relabel
+from rspipe.pipeline.ground import Ground, measure
+from rspipe.pipeline.measures import face_areas, piece_lengths
+from rspipe.pipeline.stitch import stitch
+from rspipe.pipeline.trace import Block, Pieces, trace
+from rspipe.pipeline.unite import Part, United, unite
+
+STRIP_PX = 1 << 22
+
+
+def polygons_of(classes: NDArray[np.uint8], grid: Grid, threads: int) -> tuple[NDArray[np.object_], dict[str, Any]]:
+    """Return all faces as polygons on the map, with class, true area and perimeter."""
+    ground = measure(grid)
+    height_px, width_px = classes.shape
+    step = max(1, STRIP_PX // width_px)
+    blocks = [
+        Block(
+            rows=slice(row, min(row + step, height_px)),
+            columns=slice(0, width_px),
+            height_px=height_px,
+            width_px=width_px,
+        )
+        for row in range(0, height_px, step)
+    ]
+    with ThreadPoolExecutor(threads) as pool:
+        parts, areas = zip(*pool.map(lambda block: _found(classes, block, ground), blocks), strict=True)
+        united = unite(parts)
+        count = len(united.classes)
+        drawn = list(pool.map(lambda place: _drawn(classes, (parts, united), place, ground), range(len(blocks))))
+    arcs = stitch([pieces for pieces, _ in drawn])
+    order = np.argsort(united.classes, kind="stable")
+    rings = outlines(arcs, count, order)
+    nodes, begins = ring_points(arcs, rings, slice(0, len(rings.first_step) - 1))
+    corner, step_m = (grid.transform.c, grid.transform.f), (grid.transform.a, grid.transform.e)
+    shapes = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, corner + nodes[:, ::-1] * step_m, (begins, rings.first_ring)
+    )
+    areas_m2 = united.total(areas) * ground.areas.unit
+    perimeters_m = np.sum([lengths for _, lengths in drawn], axis=0)
+    return shapes, {"class": united.classes[order], "area_m2": areas_m2[order], "perimeter_m": perimeters_m[order]}
+
+
+def _found(classes: NDArray[np.uint8], block: Block, ground: Ground) -> tuple[Part, NDArray[np.int64]]:
+    faces = find_faces(classes[block.rows])
+    return Part.of(faces, block), face_areas(faces, ground, block.rows.start)
+
+
+def _drawn(
+    classes: NDArray[np.uint8], found: tuple[Sequence[Part], United], place: int, ground: Ground
+) -> tuple[Pieces, NDArray[np.float64]]:
+    parts, united = found
+    block = parts[place].block
+    labels = np.full((block.rows.stop - block.rows.start + 2, block.width_px + 2), NO_FACE, np.int32)
+    relabel(find_faces(classes[block.rows]), united.numbers[place], labels[1:-1, 1:-1])
+    if place > 0:
+        labels[0, 1:-1] = np.append(united.numbers[place - 1], np.int32(NO_FACE))[parts[place - 1].bottom]
+    if place + 1 < len(parts):
+        labels[-1, 1:-1] = np.append(united.numbers[place + 1], np.int32(NO_FACE))[parts[place + 1].top]
+    pieces = trace(labels, block)
+    level, upright = piece_lengths(pieces, ground)
+    lengths_m = level * ground.level.unit + upright * ground.upright.unit
+    sides, faces = pieces.sides.reshape(-1), len(united.classes)
+    return pieces, np.bincount(np.where(sides < 0, faces, sides), np.repeat(lengths_m, 2), faces + 1)[:-1]
