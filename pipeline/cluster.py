@@ -29,6 +29,14 @@ class ClusterSpec:
     """False keeps everything in this process: for tests where processes are not the point."""
 
 
+_ZARR = {
+    "CODEC_PIPELINE__PATH": "zarr.core.codec_pipeline.FusedCodecPipeline",
+    "CODEC_PIPELINE__MAX_WORKERS": "1",
+    "THREADING__MAX_WORKERS": "1",
+}
+"""Chunks are decoded where they are read: zarr's default hands each to another thread, which costs more than that."""
+
+
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
@@ -44,6 +52,7 @@ def worker_environment(threads: int) -> dict[str, str]:
     variables = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"), count
     )
+    variables |= {f"ZARR_{name}": value for name, value in _ZARR.items()}
     cache = os.environ.get("GDAL_CACHEMAX", GDAL_SETTINGS["GDAL_CACHEMAX"])
     return variables | dict(GDAL_SETTINGS) | {"GDAL_CACHEMAX": cache}
 

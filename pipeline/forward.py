@@ -1,6 +1,6 @@
 """Windows through a model: stored numbers go up to the device, probabilities come out, one check on all of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import batched
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.models.card import ModelCard
+from rspipe.pipeline.ahead import ahead
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
@@ -82,25 +83,55 @@ class Predicted:
     """(K, S, S) float32 on the device; see `Channels`."""
 
 
-def predict_row(forward: Forward, source: Source, grid: WindowGrid, row: int) -> Iterator[Predicted]:
-    """Yield the windows of one window row from left to right. No batch spans two rows, each has the same shape."""
-    reader = WindowRow(source, grid, row)
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Windows that go through the model together, and their numbers on the device."""
+
+    row: int
+    columns: tuple[int, ...]
+    windows: tuple[WindowInput, ...]
+    inputs: tuple[Tensor, Tensor] | None
+    """(B, C, S, S) numbers and what is present of them, short batches padded; None where all windows are skipped."""
+
+    def __str__(self) -> str:
+        return f"window row {self.row}, columns {self.columns[0]}..{self.columns[-1]}"
+
+
+def predict(forward: Forward, source: Source, grid: WindowGrid, rows: Iterable[int]) -> Iterator[Predicted]:
+    """Yield the windows of some window rows, each from left to right; the next are read while the model runs.
+
+    No batch spans two rows, each has the same shape.
+    """
     zeros = torch.zeros((forward.channels.count, grid.window_px, grid.window_px), device=forward.device)
-    for columns in batched(range(grid.columns.count), forward.batch):
-        windows = [reader.read(column) for column in columns]
-        wanted = [window for window in windows if not window.skipped]
-        outputs = iter(_run(forward, source, wanted, f"window row {row}, columns {columns[0]}..{columns[-1]}"))
-        for column, window in zip(columns, windows, strict=True):
-            yield Predicted(row, column, window, zeros if window.skipped else next(outputs))
+    for batch in ahead(_batches(forward, source, grid, rows)):
+        outputs = iter(() if batch.inputs is None else _run(forward, *batch.inputs, str(batch)))
+        for column, window in zip(batch.columns, batch.windows, strict=True):
+            yield Predicted(batch.row, column, window, zeros if window.skipped else next(outputs))
 
 
-def _run(forward: Forward, source: Source, windows: Sequence[WindowInput], where: str) -> Sequence[Tensor]:
-    """Run one batch; a short one is padded with its first window, an empty one never reaches the model."""
+def _batches(forward: Forward, source: Source, grid: WindowGrid, rows: Iterable[int]) -> Iterator[_Batch]:
+    for row in rows:
+        reader = WindowRow(source, grid, row)
+        for columns in batched(range(grid.columns.count), forward.batch):
+            windows = tuple(reader.read(column) for column in columns)
+            wanted = [window for window in windows if not window.skipped]
+            yield _Batch(row, columns, windows, _inputs(forward, source, wanted))
+
+
+def _inputs(forward: Forward, source: Source, windows: Sequence[WindowInput]) -> tuple[Tensor, Tensor] | None:
+    """A short batch is padded with its first window, an empty one never reaches the model."""
     if not windows:
-        return ()
+        return None
     inputs = [physical(source, window, forward.device) for window in windows]
     inputs += [inputs[0]] * (forward.batch - len(inputs))
-    numbers, present = (torch.stack(parts) for parts in zip(*inputs, strict=True))
+    numbers, present = zip(*inputs, strict=True)
+    if forward.batch == 1:
+        return numbers[0].unsqueeze(0), present[0].unsqueeze(0)
+    return torch.stack(numbers), torch.stack(present)
+
+
+def _run(forward: Forward, numbers: Tensor, present: Tensor, where: str) -> Sequence[Tensor]:
+    """Run one batch."""
     try:
         probabilities, unfamiliar = forward.say(numbers, present)
     except torch.OutOfMemoryError as error:
@@ -109,7 +140,7 @@ def _run(forward: Forward, source: Source, windows: Sequence[WindowInput], where
             "set a smaller infer.batch and run again"
         ) from error
     _check(forward, probabilities, (forward.batch, forward.channels.classes, *numbers.shape[-2:]), where)
-    return forward.channels.stack(probabilities, unfamiliar)[: len(windows)].unbind()
+    return forward.channels.stack(probabilities, unfamiliar).unbind()
 
 
 def physical(source: Source, window: WindowInput, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -118,19 +149,26 @@ def physical(source: Source, window: WindowInput, device: torch.device) -> tuple
     Returns:
         (C, S, S) float32, 0 wherever a band is not valid whatever is stored there, and (C, S, S) bool: it is valid.
     """
-    bits = torch.from_numpy(window.bits.astype(np.int32)).to(device)
+    kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = np.uint8 if window.bits.itemsize == 1 else np.int32
+    bits = _upload(window.bits.astype(kind), device)
     numbers = torch.zeros((len(source.bands), *bits.shape), device=device)
     present = torch.zeros(numbers.shape, dtype=torch.bool, device=device)
+    everywhere = int(np.bitwise_and.reduce(window.bits, axis=None))
     for index, (band, stored) in enumerate(zip(source.bands, window.stored, strict=True)):
         if band is not None and stored is not None:
-            present[index] = (bits >> band.bit) & 1 == 1
-            values = _upload(stored, device) * band.scale + band.offset
-            numbers[index] = torch.where(present[index], values, 0)
+            numbers[index].copy_(_upload(stored, device)).mul_(band.scale).add_(band.offset)
+            if everywhere >> band.bit & 1:
+                present[index] = True
+            else:
+                torch.ne(bits & (1 << band.bit), 0, out=present[index])
+                numbers[index].masked_fill_(~present[index], 0)
     return numbers, present
 
 
 def _upload(stored: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(stored).to(device).to(torch.float32)
+    """On a GPU the copy goes from pinned memory and nobody waits for it."""
+    numbers = torch.from_numpy(stored)
+    return numbers if device.type == "cpu" else numbers.pin_memory().to(device, non_blocking=True)
 
 
 def _check(forward: Forward, outputs: Tensor, shape: tuple[int, ...], where: str) -> None:

@@ -23,7 +23,7 @@ from rspipe.pipeline.forward import Forward, Judge, ProbabilityModel
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.source import Source
-from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink, array_names
+from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink, array_names, open_inferred
 from rspipe.pipeline.strips import Strip
 from rspipe.pipeline.task import Receipt
 
@@ -137,9 +137,9 @@ def infer_band(job: BandJob, model: ProbabilityModel) -> Receipt:
     )
     above = band.above and Strip.of(job.strips, job.band, "above", band.above)
     below = band.below and Strip.of(job.strips, job.band, "below", band.below)
-    target = BandTarget(grid=job.grid, band=band, inferred=job.inferred, above=above, below=below)
+    arrays, names = open_inferred(job.inferred, job.rasters), array_names(job.rasters)
+    target = BandTarget(grid=job.grid, band=band, arrays=arrays, above=above, below=below)
     source = Source.open(job.bands, [asked.name for asked in model.card.bands], required_bands(model))
-    names = array_names(job.rasters)
     store.clear(job.inferred, names, band.finished)
     stream = BandStream(forward, source, target)
     stream.run()
@@ -156,7 +156,8 @@ def run_seam(job: SeamJob) -> Receipt:
     later = Strip.of(job.strips, job.seam, "above", rows)
     names = array_names(job.rasters)
     store.clear(job.inferred, names, rows)
-    sink = DecisionSink.open(job.inferred, rows, Channels.of(earlier.channels, job.rasters))
+    arrays = open_inferred(job.inferred, job.rasters)
+    sink = DecisionSink.of(arrays, rows, Channels.of(earlier.channels, job.rasters))
     step_px = job.grid.shard_px[1]
     for start in range(0, job.grid.width_px, step_px):
         columns = slice(start, min(start + step_px, job.grid.width_px))

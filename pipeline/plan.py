@@ -24,7 +24,7 @@ from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.rasters import RasterName, arranged
 
-DEFAULT_BAND_ROWS = 2
+DEFAULT_BAND_ROWS = 4
 """Window rows per task. Fixed, not a share of the workers: then a resumed run may have any number of them."""
 _GPU_BATCH = 8
 

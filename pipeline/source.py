@@ -14,6 +14,9 @@ from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
 
+READ_PX = 1024
+"""Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
+
 
 class Plane(Protocol):
     """What windows are cut from: an array of the store, or one in memory."""
@@ -160,9 +163,12 @@ class WindowRow:
         return WindowInput(stored=stored, bits=bits, valid=valid, skipped=skipped)
 
     def _cut(self, roll: "_Roll", column: int) -> NDArray[Any]:
+        """Return one plane of a window; a view of what is held where nothing is mirrored."""
         extent = self._columns.extent(column)
         oldest_px = min(extent.start, self._columns.extent(self._columns.count - 1).start)
         block = roll.columns(oldest_px, extent.stop)
+        if self._height_px == length_px(self._columns.inside(column)) == self._columns.window_px:
+            return block[:, extent.start - oldest_px :]
         cut: NDArray[Any] = block.take(self._rows, axis=0).take(self._columns.pixels(column) - oldest_px, axis=1)
         return cut
 
@@ -180,7 +186,8 @@ class _Roll:
         """Return these columns. Neither end may lie left of that of the call before."""
         chunk_px, width_px = self._array.chunks[-1], self._array.shape[-1]
         begin_px = start_px // chunk_px * chunk_px
-        end_px = min(-(-stop_px // chunk_px) * chunk_px, width_px)
+        step_px = chunk_px * max(1, READ_PX // chunk_px)
+        end_px = min(-(-stop_px // step_px) * step_px, width_px)
         self._held = self._held[:, begin_px - self._first_px :]
         self._first_px = begin_px
         held_to_px = begin_px + self._held.shape[1]

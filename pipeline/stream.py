@@ -3,17 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+import zarr
 from torch import Tensor
 
 from rspipe.pipeline import store
 from rspipe.pipeline.blend import COLUMNS, ROWS, Ramp, decide
 from rspipe.pipeline.channels import Channels
-from rspipe.pipeline.forward import Forward, Predicted, predict_row
+from rspipe.pipeline.forward import Forward, Predicted, predict
 from rspipe.pipeline.grid import Band, WindowGrid
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.sink import ShardSink
@@ -22,11 +25,17 @@ from rspipe.pipeline.strips import Strip
 
 CLASSES = "classes"
 CONFIDENCE = "confidence"
+type InferredArrays = Mapping[str, zarr.Array[Any]]
 
 
 def array_names(rasters: tuple[RasterName, ...]) -> tuple[str, ...]:
     """Return the arrays of an inferred scene with these rasters on request."""
     return (CLASSES, CONFIDENCE, *rasters)
+
+
+def open_inferred(inferred: Path, rasters: tuple[RasterName, ...]) -> InferredArrays:
+    """Open the arrays of an inferred scene for writing."""
+    return {name: store.open_array(inferred, name, write=True) for name in array_names(rasters)}
 
 
 class BlendedSink(Protocol):
@@ -47,12 +56,9 @@ class DecisionSink:
     rasters: Mapping[RasterName, ShardSink]
 
     @classmethod
-    def open(cls, inferred: Path, rows: slice, channels: Channels) -> "DecisionSink":
-        """Open the arrays of an inferred scene for these scene rows."""
-        sinks = {
-            name: ShardSink(store.open_array(inferred, name, write=True), rows)
-            for name in array_names(channels.rasters)
-        }
+    def of(cls, arrays: InferredArrays, rows: slice, channels: Channels) -> "DecisionSink":
+        """Write into the arrays of an inferred scene, these scene rows."""
+        sinks = {name: ShardSink(array, rows) for name, array in arrays.items()}
         return cls(channels, sinks[CLASSES], sinks[CONFIDENCE], {name: sinks[name] for name in channels.rasters})
 
     def append(self, blended: Tensor, valid: Tensor) -> None:
@@ -97,7 +103,7 @@ class BandTarget:
 
     grid: WindowGrid
     band: Band
-    inferred: Path
+    arrays: InferredArrays
     above: Strip | None
     below: Strip | None
 
@@ -108,7 +114,7 @@ class BandTarget:
         below = self.below if row == band.stop - 1 else None
         decided = slice(above.rows.stop if above else rows.start, rows.stop)
         return RowSinks(
-            DecisionSink.open(self.inferred, decided, channels),
+            DecisionSink.of(self.arrays, decided, channels),
             above.sink(self.grid, channels.count) if above else None,
             below.sink(self.grid, channels.count) if below else None,
         )
@@ -131,10 +137,12 @@ class BandStream:
 
     def run(self) -> None:
         """Infer, blend, decide and write every window row of the band."""
-        for row in self._target.band.window_rows:
+        rows = self._target.band.window_rows
+        windows = predict(self._forward, self._source, self._target.grid, rows)
+        for row, of_row in groupby(windows, key=attrgetter("row")):
             sinks = self._target.sinks(row, self._forward.channels)
             right: Tensor | None = None
-            for one in predict_row(self._forward, self._source, self._target.grid, row):
+            for one in of_row:
                 block, right = self._blend_columns(one, right)
                 self._blend_rows(one, block, sinks)
                 self._count(one)
@@ -172,7 +180,7 @@ class BandStream:
         rows, columns = length_px(grid.rows.finished(one.row)), length_px(grid.columns.finished(one.column))
         valid = one.window.valid[:rows, :columns]
         self.counts.update(windows=1, skipped_windows=int(one.window.skipped), pixels=rows * columns)
-        self.counts["valid_pixels"] += int(valid.sum())
+        self.counts["valid_pixels"] += int(np.count_nonzero(valid))
         for asked, band in zip(card.bands, self._source.bands, strict=True):
             if not asked.required:
                 missing = band is None or (one.window.bits[:rows, :columns] >> band.bit) & 1 == 0
