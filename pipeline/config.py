@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rspipe.catalogs.simulation import SimulationSpec
 from rspipe.pipeline.grid import WINDOW_MULTIPLE_PX
+from rspipe.pipeline.layerformat import LayerFormat
 from rspipe.pipeline.rasters import RasterName
 
-RESERVED_NAMES = frozenset({"scenes", "layer_styles"})
+RESERVED_NAMES = frozenset({"scenes", "areas", "layer_styles"})
 """Layers that stand beside the workflow's own in its GeoPackage."""
 _BYTES_OF = {"MiB": 2**20, "GiB": 2**30}
 
@@ -112,6 +113,15 @@ class OutputSettings(Section):
     """Relative to the workflow file. Null: `out/<name>` under the current folder."""
     crs: Annotated[str | None, Field(pattern=r"^[A-Za-z]+:[A-Za-z0-9]+$"), Effect.BYTES] = None
     """Authority and code, for instance EPSG:32618. Null: the scenes' common CRS."""
+    formats: Annotated[tuple[LayerFormat, ...], Effect.BYTES] = ()
+    """Formats that the polygons are written in beside the GeoPackage: `flatgeobuf`, `geoparquet`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        twice = _twice(self.formats)
+        if twice:
+            raise ValueError(f"formats: {twice} given twice")
+        return self
 
 
 class ClusterSettings(Section):

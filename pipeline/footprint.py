@@ -32,6 +32,10 @@ class Survey:
         """Pixels with a decision."""
         return sum(self.class_px)
 
+    def px(self, class_id: int) -> int:
+        """Return a class's pixels."""
+        return self.class_px[class_id] if class_id < len(self.class_px) else 0
+
     def share(self, class_id: int) -> float:
         """Return a class's share of the valid pixels, 0 if there are none."""
         found = self.class_px[class_id] if class_id < len(self.class_px) else 0

@@ -16,10 +16,13 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 
 from rspipe.catalogs.legends import Legend, LegendClass
 from rspipe.catalogs.scene import Grid
+from rspipe.pipeline.areas import AREAS_LAYER, areas_of
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.footprint import extent
-from rspipe.pipeline.polygonfile import DATE, FIELDS, GEOMETRY, PolygonFile
+from rspipe.pipeline.geoparquet import GEOMETRY
+from rspipe.pipeline.polygonfile import DATE, FIELDS
 from rspipe.pipeline.reproject import Geometries, Reprojection, longest_edge
+from rspipe.pipeline.sceneentry import SceneEntry
 from rspipe.pipeline.style import Style, class_style, outline_style
 
 VERSION = "1.3"
@@ -27,26 +30,10 @@ VERSION = "1.3"
 SCENES_LAYER = "scenes"
 GEOMETRY_COLUMN = "geom"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, pa.ArrowException)
+WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, pa.ArrowException)
 
 
-_POLYGON_FIELDS = FIELDS.append(pa.field("run_id", pa.string()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SceneEntry:
-    """One scene of a run, as the layer `scenes` shows it."""
-
-    scene_id: str
-    folder: str
-    """Where its rasters lie, relative to the GeoPackage."""
-    acquired_at: datetime | None
-    reason: str
-    """Why it failed; empty for a published scene."""
-    grid: Grid | None
-    """None if the scene failed before its grid was known."""
-    polygons: PolygonFile | None
-    """None for a failed scene."""
+POLYGON_FIELDS = FIELDS.append(pa.field("run_id", pa.string()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +57,7 @@ class Package:
     @property
     def date(self) -> datetime:
         """The one date that the file bears: that of the latest scene, or 1970-01-01."""
-        dates = [_utc(scene.acquired_at) for scene in self.scenes if scene.acquired_at is not None]
+        dates = [scene.acquired_utc for scene in self.scenes if scene.acquired_utc is not None]
         return max(dates, default=_EPOCH)
 
 
@@ -86,16 +73,17 @@ def write(target: Path, package: Package) -> None:
     Raises:
         EnvironmentFailedError: it could not be written, or did not read back as written.
     """
-    polygons = pa.RecordBatchReader.from_batches(_schema(_POLYGON_FIELDS), _polygon_batches(package))
+    polygons = pa.RecordBatchReader.from_batches(layer_schema(POLYGON_FIELDS), polygon_batches(package))
     fields = scene_fields(package.legend)
-    scenes = pa.RecordBatchReader.from_batches(_schema(fields), _scene_batches(package, fields))
+    scenes = pa.RecordBatchReader.from_batches(layer_schema(fields), _scene_batches(package, fields))
     styles = (class_style(package.workflow, package.drawn), outline_style(SCENES_LAYER))
     with _pinned(package.date):
         try:
             _write_layer(target, package, package.workflow, polygons)
             _write_layer(target, package, SCENES_LAYER, scenes)
+            _write_table(target, AREAS_LAYER, areas_of(package.scenes, package.legend, package.run_id))
             _write_styles(target, styles, package.date)
-        except _WRITE_ERRORS as error:
+        except WRITE_ERRORS as error:
             raise EnvironmentFailedError(f"cannot write {target.name}: {error}; see that the disk has room") from error
     check(target, {package.workflow: _polygons(package), SCENES_LAYER: len(package.scenes)})
 
@@ -148,10 +136,6 @@ def _identifiers(legend: Legend) -> list[str]:
     ]
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-
-
 @contextmanager
 def _pinned(date: datetime) -> Iterator[None]:
     """Let no clock and no thread of GDAL leave a trace in the bytes."""
@@ -165,7 +149,8 @@ def _pinned(date: datetime) -> Iterator[None]:
         pyogrio.set_gdal_config_options(earlier)
 
 
-def _schema(fields: pa.Schema) -> pa.Schema:
+def layer_schema(fields: pa.Schema) -> pa.Schema:
+    """Return attributes and a column of WKB that GDAL takes for the geometry."""
     return fields.append(pa.field(GEOMETRY, pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"}))
 
 
@@ -173,8 +158,9 @@ def _polygons(package: Package) -> int:
     return sum(scene.polygons.polygons for scene in package.scenes if scene.polygons is not None)
 
 
-def _polygon_batches(package: Package) -> Iterator[pa.RecordBatch]:
-    schema = _schema(_POLYGON_FIELDS)
+def polygon_batches(package: Package) -> Iterator[pa.RecordBatch]:
+    """Yield the polygons of all scenes in the package's CRS, as multipolygons, with `POLYGON_FIELDS`."""
+    schema = layer_schema(POLYGON_FIELDS)
     for scene in package.scenes:
         if scene.polygons is None or scene.grid is None:
             continue
@@ -203,7 +189,7 @@ def _scene_batches(package: Package, fields: pa.Schema) -> Iterator[pa.RecordBat
     for scene in package.scenes:
         values = _scene_values(package, scene)
         columns = [pa.array([values[field.name]], field.type) for field in fields]
-        yield pa.record_batch([*columns, _wkb(_footprint(package, scene))], schema=_schema(fields))
+        yield pa.record_batch([*columns, _wkb(_footprint(package, scene))], schema=layer_schema(fields))
 
 
 def _scene_values(package: Package, scene: SceneEntry) -> dict[str, object]:
@@ -212,7 +198,7 @@ def _scene_values(package: Package, scene: SceneEntry) -> dict[str, object]:
         "scene_id": scene.scene_id,
         "status": "failed" if survey is None else "published",
         "reason": scene.reason or None,
-        "acquired_at": None if scene.acquired_at is None else _utc(scene.acquired_at),
+        "acquired_at": scene.acquired_utc,
         "polygons": None if scene.polygons is None else scene.polygons.polygons,
         "valid_share": None if survey is None else survey.valid_px / survey.pixels,
         "folder": None if survey is None else scene.folder,
@@ -262,8 +248,13 @@ def _described(package: Package, layer: str) -> dict[str, str]:
     return {"IDENTIFIER": package.workflow, "DESCRIPTION": text}
 
 
+def _write_table(target: Path, layer: str, table: pa.Table) -> None:
+    """Add a table without geometry; through GDAL, so that it is registered in `gpkg_contents`."""
+    pyogrio.write_arrow(table, target, layer=layer, driver="GPKG")
+
+
 def _write_styles(target: Path, styles: Sequence[Style], date: datetime) -> None:
-    """Add the table that QGIS looks for; written through GDAL, so that it is registered in `gpkg_contents`."""
+    """Add the table that QGIS looks for; see `_write_table`."""
     count = len(styles)
     table = pa.table(
         {

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.layerformat import SUFFIXES, LayerFormat
 
 WORK_FOLDER = ".rspipe"
 
@@ -52,6 +53,10 @@ class Layout:
     def geopackage(self, workflow: str) -> Path:
         """Return the path of the layer that analysts open."""
         return self.root / f"{workflow}.gpkg"
+
+    def layer(self, workflow: str, kind: LayerFormat) -> Path:
+        """Return the path of the same polygons in another format."""
+        return self.root / f"{workflow}{SUFFIXES[kind]}"
 
     def bands(self, scene: str) -> Path:
         """Return the Zarr group of a scene's ingested bands: one array per band, and `validity`."""

@@ -4,16 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-from pyproj import CRS
 
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.footprint import Survey
+from rspipe.pipeline.geoparquet import BATCH_ROWS, GEOMETRY, write_geoparquet
 
 DATE = pa.timestamp("ms", tz="UTC")
 FIELDS = pa.schema(
@@ -30,11 +28,7 @@ FIELDS = pa.schema(
     ]
 )
 """The attributes of a polygon, in the order of the layer's columns; the layer itself adds `run_id`."""
-GEOMETRY = "geometry"
-BATCH_ROWS = 8192
 _SURVEY = b"rspipe:survey"
-_BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
-_COVERING = {"bbox": {side: ["bbox", side] for side in ("xmin", "ymin", "xmax", "ymax")}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +63,10 @@ def publish_polygons(source: Path, target: Path, crs_wkt: str, survey: Survey) -
     Raises:
         SceneFailedError: a column is missing.
     """
-    polygons, bounds, kinds = 0, np.full(4, np.nan), set[str]()
-    with pq.ParquetFile(source) as file, _writer(target) as writer:
+    with pq.ParquetFile(source) as file:
         _check_columns(source, file.schema_arrow.names)
-        for batch in file.iter_batches(BATCH_ROWS):
-            shapes = shapely.from_wkb(batch[GEOMETRY].to_numpy(zero_copy_only=False))
-            writer.write_batch(_published(batch, shapes), row_group_size=BATCH_ROWS)
-            polygons += batch.num_rows
-            bounds = _union(bounds, shapely.bounds(shapes))
-            kinds |= {str(kind) for kind in np.unique([shape.geom_type for shape in shapes])}
-        metadata = _geo(crs_wkt, bounds, sorted(kinds))
-        writer.add_key_value_metadata({"geo": json.dumps(metadata), _SURVEY: _dump(survey, crs_wkt)})
-    return polygons
+        batches = file.iter_batches(BATCH_ROWS)
+        return write_geoparquet(target, FIELDS, batches, crs_wkt, {_SURVEY: _dump(survey, crs_wkt)})
 
 
 def open_polygons(path: Path) -> PolygonFile:
@@ -108,41 +94,6 @@ def _check_columns(source: Path, found: list[str]) -> None:
         raise SceneFailedError(
             f"{source}, publish: columns {', '.join(missing)} are missing; delete the file, run again"
         )
-
-
-def _writer(target: Path) -> pq.ParquetWriter:
-    bbox, geometry = pa.field("bbox", _BBOX), pa.field(GEOMETRY, pa.binary())
-    return pq.ParquetWriter(target, FIELDS.append(geometry).append(bbox), compression="zstd", version="2.6")
-
-
-def _published(batch: pa.RecordBatch, shapes: Any) -> pa.RecordBatch:  # noqa: ANN401 - shapely has no types
-    columns = [batch[field.name].cast(field.type) for field in FIELDS]
-    sides = [pa.array(side) for side in shapely.bounds(shapes).reshape(-1, 4).T]
-    boxes = pa.StructArray.from_arrays(sides, fields=list(_BBOX))
-    return pa.record_batch(
-        [*columns, batch[GEOMETRY].cast(pa.binary()), boxes], names=[*FIELDS.names, GEOMETRY, "bbox"]
-    )
-
-
-def _union(bounds: Any, found: Any) -> Any:  # noqa: ANN401 - four numbers: xmin, ymin, xmax, ymax
-    if not len(found):
-        return bounds
-    low, high = found.min(axis=0)[:2], found.max(axis=0)[2:]
-    return np.concatenate([np.fmin(bounds[:2], low), np.fmax(bounds[2:], high)])
-
-
-def _geo(crs_wkt: str, bounds: Any, kinds: list[str]) -> dict[str, Any]:  # noqa: ANN401 - see `_union`
-    """Return GeoParquet 1.1.0 metadata (https://geoparquet.org/releases/v1.1.0)."""
-    column: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": kinds,
-        "crs": CRS.from_wkt(crs_wkt).to_json_dict(),
-        "edges": "planar",
-        "covering": _COVERING,
-    }
-    if not np.isnan(bounds).any():
-        column["bbox"] = [float(side) for side in bounds]
-    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
 
 
 def _dump(survey: Survey, crs_wkt: str) -> str:

@@ -3,24 +3,23 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS
 
 from rspipe.pipeline import atomic
 from rspipe.pipeline.arcstep import LOW_SHARE, read_pieces, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import Counts
 from rspipe.pipeline.generalise import generalise
+from rspipe.pipeline.geoparquet import GEOMETRY, geo_metadata
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import histogram_quantiles
-from rspipe.pipeline.polygonfile import FIELDS, GEOMETRY
+from rspipe.pipeline.polygonfile import FIELDS
 from rspipe.pipeline.sievestep import Settled
 from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.task import Receipt
@@ -129,7 +128,7 @@ def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDAr
 
 
 def _write(job: VectorizeJob, attributes: list[pa.Array], batches: Iterator[NDArray[np.object_]]) -> None:
-    schema = SCHEMA.with_metadata({"geo": json.dumps(_geo(job.grid.crs_wkt))})
+    schema = SCHEMA.with_metadata({"geo": json.dumps(geo_metadata(job.grid.crs_wkt, ["Polygon"]))})
     with (
         atomic.replacing(job.vectors / POLYGONS) as path,
         pq.ParquetWriter(path, schema, compression="zstd", version="2.6", use_dictionary=_REPEATED) as writer,
@@ -139,14 +138,3 @@ def _write(job: VectorizeJob, attributes: list[pa.Array], batches: Iterator[NDAr
             columns = [column.slice(first, len(wkb)) for column in attributes]
             writer.write_table(pa.Table.from_arrays([*columns, pa.array(wkb, pa.binary())], schema=schema))
             first += len(wkb)
-
-
-def _geo(crs_wkt: str) -> dict[str, Any]:
-    """Return GeoParquet 1.1.0 metadata (https://geoparquet.org/releases/v1.1.0)."""
-    column = {
-        "encoding": "WKB",
-        "geometry_types": ["Polygon"],
-        "orientation": "counterclockwise",
-        "crs": CRS.from_wkt(crs_wkt).to_json_dict(),
-    }
-    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

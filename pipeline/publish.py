@@ -10,16 +10,18 @@ from pyproj import CRS
 
 from rspipe.catalogs.legends import Legend
 from rspipe.catalogs.scene import Grid
-from rspipe.pipeline import atomic, cog, geopackage, manifest, quicklook, store
+from rspipe.pipeline import atomic, cog, geopackage, layerfile, manifest, quicklook, store
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.footprint import Survey, survey
-from rspipe.pipeline.geopackage import Package, SceneEntry
+from rspipe.pipeline.geopackage import Package
+from rspipe.pipeline.layerformat import SUFFIXES, LayerFormat
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Vouched
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
 from rspipe.pipeline.polygonfile import PolygonFile, open_polygons, publish_polygons
 from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.reproject import same_crs
+from rspipe.pipeline.sceneentry import SceneEntry
 from rspipe.pipeline.task import Receipt
 
 VERSION = 1
@@ -94,6 +96,8 @@ class PublishRunRequest:
     scenes: tuple[SceneOutcome, ...]
     rasters: tuple[RasterName, ...] = ()
     """Those on request, of every scene."""
+    formats: tuple[LayerFormat, ...] = ()
+    """Further formats of the layer of polygons."""
 
 
 def scene_files(rasters: tuple[RasterName, ...]) -> tuple[str, ...]:
@@ -152,11 +156,15 @@ def publish_run(request: PublishRunRequest) -> Manifest:
         crs_wkt=_output_crs(request, files),
         legend=request.legend,
         polygon_classes=request.polygon_classes,
-        scenes=tuple(_entry(outcome, files.get(outcome.scene)) for outcome in outcomes),
+        scenes=tuple(_entry(outcome, files.get(outcome.scene), request.legend) for outcome in outcomes),
     )
     with atomic.replacing(layout.geopackage(request.workflow)) as path:
         geopackage.write(path, package)
     outputs = [layout.geopackage(request.workflow)]
+    for kind in request.formats:
+        outputs.append(layout.layer(request.workflow, kind))
+        with atomic.replacing(outputs[-1]) as path:
+            layerfile.write(path, package, kind)
     outputs += [layout.published(scene) / name for scene in files for name in scene_files(request.rasters)]
     _remove_others(layout, outputs)
     result = Manifest(
@@ -210,7 +218,8 @@ def _output_crs(request: PublishRunRequest, files: Mapping[str, PolygonFile]) ->
     return found[0]
 
 
-def _entry(outcome: SceneOutcome, polygons: PolygonFile | None) -> SceneEntry:
+def _entry(outcome: SceneOutcome, polygons: PolygonFile | None, legend: Legend) -> SceneEntry:
+    counted = {entry.id: outcome.counts.get(f"vectorize.class_{entry.id}_m2") for entry in legend.classes}
     return SceneEntry(
         scene_id=outcome.scene_id,
         folder=f"scenes/{outcome.scene}",
@@ -218,6 +227,7 @@ def _entry(outcome: SceneOutcome, polygons: PolygonFile | None) -> SceneEntry:
         reason=outcome.reason,
         grid=outcome.grid,
         polygons=polygons,
+        areas_m2={class_id: float(area_m2) for class_id, area_m2 in counted.items() if area_m2 is not None},
     )
 
 
@@ -247,4 +257,5 @@ def _remove_others(layout: Layout, outputs: list[Path]) -> None:
         earlier = None
     if earlier is not None:
         ours.add(layout.geopackage(earlier.workflow))
+        ours |= {layout.layer(earlier.workflow, kind) for kind in SUFFIXES}
     atomic.remove(sorted(path for path in ours - set(outputs) if path.exists() or path.is_symlink()))

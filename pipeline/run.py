@@ -168,6 +168,7 @@ class _Run:
             legend=card.legend,
             polygon_classes=plan.polygon_classes,
             output_crs=plan.config.output.crs,
+            formats=plan.config.output.formats,
             rasters=plan.rasters,
             scenes=tuple(outcomes),
         )

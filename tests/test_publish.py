@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyogrio
 import pytest
@@ -64,6 +65,45 @@ def test_polygons_in_the_geopackage_are_those_of_the_scenes(tmp_path: Path) -> N
     assert frame["run_id"].unique().tolist() == ["f" * 64]
     assert str(frame["acquired_at"].iloc[0]) == "2015-10-22 15:40:12+00:00"
     assert frame.crs.to_epsg() == 32618
+
+
+def test_further_formats_hold_the_same_polygons(tmp_path: Path) -> None:
+    made = [make(tmp_path, blobs(90, 70, seed), slug=f"scene-{seed}", grid=grid_of(90, 70)) for seed in (1, 2)]
+    for scene in made:
+        publish_scene(scene.job)
+    request = request_of(tmp_path, *(scene.outcome() for scene in made))
+    publish_run(replace(request, formats=("flatgeobuf", "geoparquet")))
+    first = digests(tmp_path)
+    layer = pyogrio.read_dataframe(tmp_path / "cloud_thickness.gpkg", layer="cloud_thickness")
+    parquet = geopandas.read_parquet(tmp_path / "cloud_thickness.parquet")
+    flat = pyogrio.read_dataframe(tmp_path / "cloud_thickness.fgb")
+    assert parquet.drop(columns="geometry").equals(layer.drop(columns="geometry"))
+    assert (parquet.geometry == layer.geometry).all()
+    assert parquet.crs == layer.crs == flat.crs
+    assert sorted(flat.columns) == sorted(layer.columns)
+    key = ["scene_id", "class_id", "area_m2", "perimeter_m", "confidence_mean"]
+    assert flat[key].sort_values(key).to_numpy().tolist() == layer[key].sort_values(key).to_numpy().tolist()
+    left, bottom, right, top = layer.total_bounds
+    middle = (left, bottom, (left + right) / 2, (bottom + top) / 2)
+    assert len(geopandas.read_parquet(tmp_path / "cloud_thickness.parquet", bbox=middle)) < len(layer)
+    publish_run(replace(request, formats=("flatgeobuf", "geoparquet")))
+    assert digests(tmp_path) == first
+    publish_run(request)
+    assert not list(tmp_path.glob("cloud_thickness.fgb")) + list(tmp_path.glob("cloud_thickness.parquet"))
+
+
+def test_the_areas_layer_tells_what_each_class_covers(tmp_path: Path) -> None:
+    made = make(tmp_path, blobs(128, 100))
+    publish_scene(made.job)
+    counts = {f"vectorize.class_{entry.id}_m2": 900.5 * entry.id for entry in LEGEND.classes}
+    publish_run(request_of(tmp_path, replace(made.outcome(), counts=counts), failed("gone", "lost", None)))
+    table = pyogrio.read_dataframe(tmp_path / "cloud_thickness.gpkg", layer="areas")
+    assert table["class_name"].tolist() == [entry.name for entry in LEGEND.classes]
+    pixels = [int((made.classes == entry.id).sum()) for entry in LEGEND.classes]
+    assert table["pixels"].tolist() == pixels
+    np.testing.assert_allclose(table["share"], np.array(pixels) / sum(pixels))
+    assert table["area_m2"].tolist() == [900.5 * entry.id for entry in LEGEND.classes]
+    assert set(table["run_id"]) == {"f" * 64}
 
 
 def test_the_scenes_layer_tells_shares_and_failures(tmp_path: Path) -> None:
