@@ -60,7 +60,10 @@ def _calibration(card: ModelCard) -> list[str]:
 def _familiar(card: ModelCard) -> list[str]:
     if card.familiar is None:
         return ["The card does not keep what its training looked like: it cannot say what is unfamiliar."]
-    text = "It can say how far every pixel is from those of its training: 99 % of them lie at a distance of at most 1."
+    text = (
+        "It can say how far every pixel is from those of its training (a run's raster `unfamiliarity`): 99 % of those "
+        "lie at a distance of at most 1."
+    )
     return _paragraph(text)
 
 

@@ -30,6 +30,7 @@ from rspipe.pipeline.calibrate import scan_temperatures
 from rspipe.pipeline.devices import devices_of
 from rspipe.pipeline.errors import ConfigError
 from rspipe.pipeline.fit import Fitting, fit_on
+from rspipe.pipeline.lock import locked
 from rspipe.pipeline.measured import Measured, folds_in_words, in_words, sum_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
@@ -50,14 +51,15 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     Raises:
         DataError: labelled data cannot be used, or a checkpoint belongs to another recipe.
         ConfigError: there are fewer patches than folds, or simulated bands do not fit.
+        EnvironmentFailedError: the folder cannot be written, or another training is at work there.
     """
     torch.set_num_threads(config.threads)
-    output.mkdir(parents=True, exist_ok=True)
-    progress.log_to(output / "progress.jsonl")
-    run = _Run(config, output, progress, simulated_patches(config))
-    patches = run.read(config.data.train) + run.beside
-    trainer = run.fit("final", patches)
-    return run.ship(trainer, patches, run.cross_validate())
+    with locked(output / "checkpoints" / "lock"):
+        progress.log_to(output / "progress.jsonl")
+        run = _Run(config, output, progress, simulated_patches(config))
+        patches = run.read(config.data.train) + run.beside
+        trainer = run.fit("final", patches)
+        return run.ship(trainer, patches, run.cross_validate())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from picomodel import PICO_CARD
 
 from rspipe.models.cardtext import card_text
-from rspipe.models.mlm import Calibration, ReliabilityBin
+from rspipe.models.mlm import Calibration, Familiar, ReliabilityBin
 
 
 def test_the_card_tells_bands_classes_range_and_digest() -> None:
@@ -19,6 +19,12 @@ def test_the_card_tells_bands_classes_range_and_digest() -> None:
     assert any("ab" * 32 in line for line in lines)
     assert "not trained" in lines
     assert any("divided by 1.5" in line and "no reliability table" in line for line in lines)
+
+
+def test_the_card_says_whether_it_knows_what_is_unfamiliar() -> None:
+    knowing = replace(PICO_CARD, familiar=Familiar(mean=(0.0,), whiten=((1.0,),)))
+    assert "raster `unfamiliarity`" in " ".join(card_text(knowing).split())
+    assert "cannot say what is unfamiliar" in " ".join(card_text(PICO_CARD).split())
 
 
 def test_the_reliability_table_is_told_in_words_and_numbers() -> None:

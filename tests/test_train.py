@@ -18,7 +18,8 @@ from rspipe.models.data import digest_of
 from rspipe.models.errors import CardError, DataError
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.predictor import Predictor
-from rspipe.pipeline.errors import ConfigError
+from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
+from rspipe.pipeline.lock import locked
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.train import simulated_patches, train
 from rspipe.pipeline.training import load_training
@@ -212,6 +213,18 @@ def test_a_mistake_is_told_with_its_place_before_anything_is_read(
         load_training(config)
     line = next(line for line in str(caught.value).splitlines() if words in line)
     assert re.match(rf"{re.escape(str(config))}:\d+:\d+: {re.escape(words)}", line)
+
+
+def test_a_folder_takes_one_training_at_a_time_and_must_be_one(config: Path, tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "out" / "checkpoints" / "lock"),
+        pytest.raises(
+            EnvironmentFailedError, match=r"out: another run is at work here \(pid .*choose another --output"
+        ),
+    ):
+        fit(config, tmp_path / "out")
+    with pytest.raises(EnvironmentFailedError, match="choose another with --output"):
+        fit(config, config)
 
 
 def test_a_setting_of_the_command_line_reads_a_b_value(config: Path) -> None:
