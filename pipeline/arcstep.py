@@ -13,12 +13,14 @@ from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces,
 from rspipe.pipeline.facestep import read_part
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums, piece_lengths
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.sievestep import Settled
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.trace import Pieces, trace
 from rspipe.pipeline.vectorjob import CLASSES, CONFIDENCE, SIEVED, VectorizeJob
 
 LOW_SHARE = 0.1
+UNFAMILIAR: RasterName = "unfamiliarity"
 _PIECES = ("sides", "ends", "kinds", "first")
 
 
@@ -35,6 +37,8 @@ class StripSums:
     """Of the confidence under each face."""
     low: NDArray[np.uint8]
     """The confidence that `LOW_SHARE` of a face's pixels in the strip do not exceed."""
+    unfamiliarity: Counts
+    """Of the raster of that name, in its steps; 0 where it was not asked for."""
     open: NDArray[np.intp]
     """(j,): places of the faces that go on in the strip above or below."""
     histograms: Counts
@@ -63,6 +67,7 @@ def draw(job: VectorizeJob, strip: int) -> Receipt:
         upright=upright,
         sums=face_sums(inner, confidence),
         low=face_quantiles(inner, confidence, LOW_SHARE),
+        unfamiliarity=_unfamiliarity(job, strip, inner),
         open=unfinished,
         histograms=face_histograms(inner, confidence, unfinished),
     )
@@ -71,6 +76,12 @@ def draw(job: VectorizeJob, strip: int) -> Receipt:
     write_large(job.points_file(strip), pieces.points)
     write_arrays(job.arcs_file(strip), arrays)
     return Receipt(outputs=(*outputs, job.points_file(strip), job.arcs_file(strip)), counts={})
+
+
+def _unfamiliarity(job: VectorizeJob, strip: int, faces: Faces) -> Counts:
+    if UNFAMILIAR not in job.rasters:
+        return np.zeros(faces.count, np.int64)
+    return face_sums(faces, job.read(UNFAMILIAR, job.blocks[strip].rows))
 
 
 def read_pieces(job: VectorizeJob, strip: int) -> Pieces:

@@ -20,7 +20,8 @@ from rspipe.pipeline.areas import AREAS_LAYER, areas_of
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.footprint import extent
 from rspipe.pipeline.geoparquet import GEOMETRY
-from rspipe.pipeline.polygonfile import DATE, FIELDS
+from rspipe.pipeline.polygonfile import DATE, fields_of
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.reproject import Geometries, Reprojection, longest_edge
 from rspipe.pipeline.sceneentry import SceneEntry
 from rspipe.pipeline.style import Style, class_style, outline_style
@@ -31,9 +32,6 @@ SCENES_LAYER = "scenes"
 GEOMETRY_COLUMN = "geom"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WRITE_ERRORS = (DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, pa.ArrowException)
-
-
-POLYGON_FIELDS = FIELDS.append(pa.field("run_id", pa.string()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +46,13 @@ class Package:
     polygon_classes: tuple[int, ...]
     """Ids of the classes that become polygons."""
     scenes: tuple[SceneEntry, ...]
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request; see `polygonfile.fields_of`."""
+
+    @property
+    def fields(self) -> pa.Schema:
+        """The attributes of the layer of polygons."""
+        return fields_of(self.rasters).append(pa.field("run_id", pa.string()))
 
     @property
     def drawn(self) -> tuple[LegendClass, ...]:
@@ -73,7 +78,7 @@ def write(target: Path, package: Package) -> None:
     Raises:
         EnvironmentFailedError: it could not be written, or did not read back as written.
     """
-    polygons = pa.RecordBatchReader.from_batches(layer_schema(POLYGON_FIELDS), polygon_batches(package))
+    polygons = pa.RecordBatchReader.from_batches(layer_schema(package.fields), polygon_batches(package))
     fields = scene_fields(package.legend)
     scenes = pa.RecordBatchReader.from_batches(layer_schema(fields), _scene_batches(package, fields))
     styles = (class_style(package.workflow, package.drawn), outline_style(SCENES_LAYER))
@@ -159,15 +164,15 @@ def _polygons(package: Package) -> int:
 
 
 def polygon_batches(package: Package) -> Iterator[pa.RecordBatch]:
-    """Yield the polygons of all scenes in the package's CRS, as multipolygons, with `POLYGON_FIELDS`."""
-    schema = layer_schema(POLYGON_FIELDS)
+    """Yield the polygons of all scenes in the package's CRS, as multipolygons, with its fields."""
+    fields, schema = fields_of(package.rasters), layer_schema(package.fields)
     for scene in package.scenes:
         if scene.polygons is None or scene.grid is None:
             continue
         move = _reprojection(package, scene.polygons.crs_wkt, scene.grid)
-        for batch in scene.polygons.batches():
+        for batch in scene.polygons.batches(fields):
             shapes = shapely.from_wkb(batch[GEOMETRY].to_numpy(zero_copy_only=False))
-            columns = [*(batch[name] for name in FIELDS.names), pa.repeat(pa.scalar(package.run_id), batch.num_rows)]
+            columns = [*(batch[name] for name in fields.names), pa.repeat(pa.scalar(package.run_id), batch.num_rows)]
             yield pa.record_batch([*columns, _wkb(move.apply(shapes))], schema=schema)
 
 

@@ -146,6 +146,7 @@ class _Build:
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
             tolerance_m=settings.tolerance_m,
+            rasters=self._plan.rasters,
             strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
         )
         done = list(inferred)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyogrio
 
 from rspipe.pipeline.errors import EnvironmentFailedError
-from rspipe.pipeline.geopackage import POLYGON_FIELDS, WRITE_ERRORS, Package, layer_schema, polygon_batches
+from rspipe.pipeline.geopackage import WRITE_ERRORS, Package, layer_schema, polygon_batches
 from rspipe.pipeline.geoparquet import GEOMETRY, write_geoparquet
 from rspipe.pipeline.layerformat import LayerFormat
 
@@ -25,9 +25,9 @@ def write(target: Path, package: Package, kind: LayerFormat) -> None:
     batches = polygon_batches(package)
     try:
         if kind == "geoparquet":
-            write_geoparquet(target, POLYGON_FIELDS, batches, package.crs_wkt, {})
+            write_geoparquet(target, package.fields, batches, package.crs_wkt, {})
         else:
-            reader = pa.RecordBatchReader.from_batches(layer_schema(POLYGON_FIELDS), batches)
+            reader = pa.RecordBatchReader.from_batches(layer_schema(package.fields), batches)
             pyogrio.write_arrow(
                 reader,
                 target,

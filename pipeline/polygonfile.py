@@ -1,7 +1,7 @@
 """A scene's own polygons as GeoParquet: what the GeoPackage is assembled from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +12,31 @@ import shapely
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.footprint import Survey
 from rspipe.pipeline.geoparquet import BATCH_ROWS, GEOMETRY, write_geoparquet
+from rspipe.pipeline.rasters import RasterName
 
 DATE = pa.timestamp("ms", tz="UTC")
-FIELDS = pa.schema(
-    [
-        ("class_id", pa.int32()),
-        ("class_name", pa.string()),
-        ("area_m2", pa.float64()),
-        ("perimeter_m", pa.float64()),
-        ("confidence_mean", pa.float64()),
-        ("confidence_p10", pa.float64()),
-        ("scene_id", pa.string()),
-        ("acquired_at", DATE),
-        ("model_id", pa.string()),
-    ]
-)
-"""The attributes of a polygon, in the order of the layer's columns; the layer itself adds `run_id`."""
+_CERTAIN = [
+    ("class_id", pa.int32()),
+    ("class_name", pa.string()),
+    ("area_m2", pa.float64()),
+    ("perimeter_m", pa.float64()),
+    ("confidence_mean", pa.float64()),
+    ("confidence_p10", pa.float64()),
+]
+_ORIGIN = [("scene_id", pa.string()), ("acquired_at", DATE), ("model_id", pa.string())]
+UNFAMILIARITY = "unfamiliarity_mean"
+
+
+def fields_of(rasters: Collection[RasterName]) -> pa.Schema:
+    """Return the attributes of a polygon, in the order of the layer's columns; the layer itself adds `run_id`.
+
+    Args:
+        rasters: those on request; `unfamiliarity` gives the polygons a field.
+    """
+    unfamiliarity = [(UNFAMILIARITY, pa.float64())] if "unfamiliarity" in rasters else []
+    return pa.schema([*_CERTAIN, *unfamiliarity, *_ORIGIN])
+
+
 _SURVEY = b"rspipe:survey"
 
 
@@ -40,20 +49,20 @@ class PolygonFile:
     polygons: int
     survey: Survey
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the polygons in the order of the file: the columns of `FIELDS`, then `geometry` as WKB."""
-        names = [*FIELDS.names, GEOMETRY]
+    def batches(self, fields: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the polygons in the order of the file: the columns of `fields_of`, then `geometry` as WKB."""
+        names = [*fields.names, GEOMETRY]
         with pq.ParquetFile(self.path) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=names):
                 yield batch.select(names)
 
 
-def publish_polygons(source: Path, target: Path, crs_wkt: str, survey: Survey) -> int:
+def publish_polygons(files: tuple[Path, Path], fields: pa.Schema, crs_wkt: str, survey: Survey) -> int:
     """Copy a scene's polygons batch by batch, adding a box per polygon and the scene's survey.
 
     Args:
-        source: the vectorize stage's GeoParquet; every column of `FIELDS`, and `geometry` as WKB, sorted.
-        target: final name inside a private folder.
+        files: the vectorize stage's GeoParquet, sorted, and the final name inside a private folder.
+        fields: see `fields_of`; the columns of both files, beside `geometry` as WKB.
         crs_wkt: CRS of the polygons.
         survey: what the scene's class raster holds; travels in the file's metadata.
 
@@ -63,10 +72,11 @@ def publish_polygons(source: Path, target: Path, crs_wkt: str, survey: Survey) -
     Raises:
         SceneFailedError: a column is missing.
     """
+    source, target = files
     with pq.ParquetFile(source) as file:
-        _check_columns(source, file.schema_arrow.names)
+        _check_columns(source, file.schema_arrow.names, fields)
         batches = file.iter_batches(BATCH_ROWS)
-        return write_geoparquet(target, FIELDS, batches, crs_wkt, {_SURVEY: _dump(survey, crs_wkt)})
+        return write_geoparquet(target, fields, batches, crs_wkt, {_SURVEY: _dump(survey, crs_wkt)})
 
 
 def open_polygons(path: Path) -> PolygonFile:
@@ -88,8 +98,8 @@ def open_polygons(path: Path) -> PolygonFile:
         ) from error
 
 
-def _check_columns(source: Path, found: list[str]) -> None:
-    missing = [name for name in (*FIELDS.names, GEOMETRY) if name not in found]
+def _check_columns(source: Path, found: list[str], fields: pa.Schema) -> None:
+    missing = [name for name in (*fields.names, GEOMETRY) if name not in found]
     if missing:
         raise SceneFailedError(
             f"{source}, publish: columns {', '.join(missing)} are missing; delete the file, run again"

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rspipe.pipeline import atomic
-from rspipe.pipeline.arcstep import LOW_SHARE, read_pieces, read_sums
+from rspipe.pipeline.arcstep import LOW_SHARE, UNFAMILIAR, read_pieces, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import Counts
 from rspipe.pipeline.generalise import generalise
@@ -19,7 +19,8 @@ from rspipe.pipeline.geoparquet import GEOMETRY, geo_metadata
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import histogram_quantiles
-from rspipe.pipeline.polygonfile import FIELDS
+from rspipe.pipeline.polygonfile import UNFAMILIARITY, fields_of
+from rspipe.pipeline.rasters import KINDS
 from rspipe.pipeline.sievestep import Settled
 from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.task import Receipt
@@ -28,9 +29,6 @@ from rspipe.pipeline.vectorjob import POLYGONS, VectorizeJob
 CONFIDENCE_SCALE = 254.0
 _BATCH_POINTS = 1_000_000
 _REPEATED = ["class_name", "scene_id", "model_id"]
-
-SCHEMA = FIELDS.append(pa.field(GEOMETRY, pa.binary()))
-"""One row is one polygon; the layer adds the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +39,7 @@ class _Sums:
     """(m,)."""
     perimeters_m: NDArray[np.float64]
     confidence: Counts
+    unfamiliarity: Counts
     low: NDArray[np.uint8]
 
 
@@ -64,12 +63,14 @@ def assemble(job: VectorizeJob) -> Receipt:
 
 def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
     ground, count = measure(job.grid), len(settled.classes)
-    level, upright, confidence = (np.zeros(count, np.int64) for _ in range(3))
+    level, upright, confidence, unfamiliarity = (np.zeros(count, np.int64) for _ in range(4))
     low, parts = np.zeros(count, np.uint8), []
     for strip in range(len(job.blocks)):
         found = read_sums(job, strip)
-        for total, some in ((level, found.level), (upright, found.upright), (confidence, found.sums)):
-            total[found.faces] += some
+        level[found.faces] += found.level
+        upright[found.faces] += found.upright
+        confidence[found.faces] += found.sums
+        unfamiliarity[found.faces] += found.unfamiliarity
         low[found.faces] = found.low
         parts.append((found.faces[found.open], found.histograms))
     faces, places = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
@@ -78,7 +79,9 @@ def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
     low[faces] = histogram_quantiles(histograms, LOW_SHARE)
     perimeters_m = level * ground.level.unit + upright * ground.upright.unit
     areas_m2 = np.multiply(settled.areas, ground.areas.unit, dtype=np.float64)
-    return _Sums(areas_m2=areas_m2, perimeters_m=perimeters_m, confidence=confidence, low=low)
+    return _Sums(
+        areas_m2=areas_m2, perimeters_m=perimeters_m, confidence=confidence, unfamiliarity=unfamiliarity, low=low
+    )
 
 
 def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sums]:
@@ -94,7 +97,8 @@ def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sum
 
 
 def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) -> list[pa.Array]:
-    """Return the attributes in the order of `FIELDS`."""
+    """Return the attributes in the order of `fields_of`."""
+    fields, pixels = fields_of(job.rasters), settled.pixels[order]
     ids = settled.classes[order].astype(np.int32)
     names = pa.array([entry.name for entry in job.legend.classes], pa.string())
     columns = {
@@ -102,12 +106,13 @@ def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) ->
         "class_name": names.take(pa.array(ids)),
         "area_m2": pa.array(sums.areas_m2[order]),
         "perimeter_m": pa.array(sums.perimeters_m[order]),
-        "confidence_mean": pa.array(sums.confidence[order] / settled.pixels[order] / CONFIDENCE_SCALE),
+        "confidence_mean": pa.array(sums.confidence[order] / pixels / CONFIDENCE_SCALE),
         "confidence_p10": pa.array(sums.low[order] / CONFIDENCE_SCALE),
+        UNFAMILIARITY: pa.array(sums.unfamiliarity[order] / pixels * KINDS[UNFAMILIAR].scale),
     }
     for name, value in (("scene_id", job.scene_id), ("acquired_at", job.acquired_at), ("model_id", job.model_id)):
-        columns[name] = pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(order))
-    return [columns[field.name] for field in FIELDS]
+        columns[name] = pa.repeat(pa.scalar(value, fields.field(name).type), len(order))
+    return [columns[field.name] for field in fields]
 
 
 def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDArray[np.object_]]:
@@ -128,7 +133,8 @@ def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDAr
 
 
 def _write(job: VectorizeJob, attributes: list[pa.Array], batches: Iterator[NDArray[np.object_]]) -> None:
-    schema = SCHEMA.with_metadata({"geo": json.dumps(geo_metadata(job.grid.crs_wkt, ["Polygon"]))})
+    fields = fields_of(job.rasters).append(pa.field(GEOMETRY, pa.binary()))
+    schema = fields.with_metadata({"geo": json.dumps(geo_metadata(job.grid.crs_wkt, ["Polygon"]))})
     with (
         atomic.replacing(job.vectors / POLYGONS) as path,
         pq.ParquetWriter(path, schema, compression="zstd", version="2.6", use_dictionary=_REPEATED) as writer,

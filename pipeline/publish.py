@@ -18,7 +18,7 @@ from rspipe.pipeline.layerformat import SUFFIXES, LayerFormat
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Vouched
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
-from rspipe.pipeline.polygonfile import PolygonFile, open_polygons, publish_polygons
+from rspipe.pipeline.polygonfile import PolygonFile, fields_of, open_polygons, publish_polygons
 from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.reproject import same_crs
 from rspipe.pipeline.sceneentry import SceneEntry
@@ -123,7 +123,9 @@ def publish_scene(job: PublishSceneJob) -> Receipt:
     with atomic.staging(folder, names) as room:
         cog.write_classes(room / CLASSES, classes, job.grid, job.legend, provenance)
         cog.write_raster(room / CONFIDENCE, confidence, job.grid, cog.CONFIDENCE, provenance)
-        polygons = publish_polygons(vectors / POLYGONS, room / POLYGONS, crs_wkt=job.grid.crs_wkt, survey=found)
+        polygons = publish_polygons(
+            (vectors / POLYGONS, room / POLYGONS), fields_of(job.rasters), crs_wkt=job.grid.crs_wkt, survey=found
+        )
         quicklook.draw(room / QUICKLOOK, _picture(job))
         for name in job.rasters:
             array = store.open_array(layout.inferred(job.scene, job.model), name)
@@ -157,6 +159,7 @@ def publish_run(request: PublishRunRequest) -> Manifest:
         legend=request.legend,
         polygon_classes=request.polygon_classes,
         scenes=tuple(_entry(outcome, files.get(outcome.scene), request.legend) for outcome in outcomes),
+        rasters=request.rasters,
     )
     with atomic.replacing(layout.geopackage(request.workflow)) as path:
         geopackage.write(path, package)

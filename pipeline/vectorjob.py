@@ -14,6 +14,7 @@ from rspipe.catalogs.scene import Grid
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import Ground
+from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.trace import Block
 
 CLASSES = "classes"
@@ -49,6 +50,8 @@ class VectorizeJob:
     """Smaller faces are merged into a neighbour, 0 keeps every face; None: what covers `DEFAULT_MINIMUM_PX` pixels."""
     tolerance_m: float = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
+    rasters: tuple[RasterName, ...] = ()
+    """Those on request beside `classes` and `confidence`; see `polygonfile.fields_of`."""
     strip_rows_px: int
     """Rows of a strip: whole shards of `classes`. Where they are cut changes no byte of the results."""
 

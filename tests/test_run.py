@@ -65,6 +65,7 @@ def test_rasters_on_request_are_published_with_their_scale_and_go_when_nobody_as
         assert raster.scales == (1 / 254,) * 4
         stored, valid = raster.read().astype(int), classes.read(1) != 255
     assert np.abs(stored.sum(axis=0)[valid] - 254).max() <= 2
+    assert "unfamiliarity_mean" in pyogrio.read_info(place.out / "tiny.gpkg", layer="tiny")["fields"]
     with rasterio.open(published / "unfamiliarity.tif") as raster:
         assert (raster.scales, raster.nodata) == ((1 / 40,), 255)
         assert "training" in raster.tags()["RSPIPE_MEANING"]

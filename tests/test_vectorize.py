@@ -36,6 +36,8 @@ def make_job(
         "classes": classes,
         "confidence": np.where(classes == 255, 255, 200) if confidence is None else confidence,
     }
+    if changes.get("rasters") == ("unfamiliarity",):
+        layers["unfamiliarity"] = np.where(classes == 255, 255, np.arange(classes.size).reshape(classes.shape) % 97)
     plans = [
         store.ArrayPlan(
             name=name, shape=classes.shape, dtype="uint8", shard_px=(64, 64), chunk_px=(32, 32), fill=255, attributes={}
@@ -171,6 +173,21 @@ def test_attributes(tmp_path: Path) -> None:
     assert counts["class_2_px"] == 4
     assert counts["polygons"] == 2
     assert counts["class_2_m2"] == polygons.area_m2[1]
+
+
+def test_unfamiliarity_is_averaged_over_polygons_of_several_strips(tmp_path: Path) -> None:
+    classes = random_classes(150, 90)
+    job = make_job(tmp_path, classes, rasters=("unfamiliarity",), minimum_area_m2=0.0)
+    vectorize(job)
+    polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
+    assert polygons.columns.get_loc("unfamiliarity_mean") == polygons.columns.get_loc("confidence_p10") + 1
+    steps_of = (np.arange(classes.size).reshape(classes.shape) % 97).astype(float)
+    numbers = rasterize(
+        zip(polygons.geometry, range(1, len(polygons) + 1), strict=True),
+        out_shape=classes.shape, transform=job.grid.transform, dtype="int32",
+    )  # fmt: skip
+    expected = [steps_of[numbers == number + 1].mean() / 40 for number in range(len(polygons))]
+    np.testing.assert_allclose(polygons.unfamiliarity_mean, expected)
 
 
 @pytest.mark.parametrize("classes", [np.full((5, 4), 255, np.uint8), np.zeros((5, 4), np.uint8)])
