@@ -95,6 +95,8 @@ class VectorizeSettings(Section):
     """Names of the classes that become polygons. Null: all of the model's legend."""
     minimum_area_m2: Annotated[float | None, Field(ge=0), Effect.BYTES] = None
     """Smaller faces are merged into a neighbour; 0 keeps every face. Null: a default that follows the pixel size."""
+    class_minimum_area_m2: Annotated[dict[str, Annotated[float, Field(ge=0)]], Effect.BYTES] = {}
+    """Other minimum areas for single classes, by name."""
     tolerance_m: Annotated[float, Field(ge=0), Effect.BYTES] = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
 

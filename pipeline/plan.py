@@ -71,6 +71,8 @@ class RunPlan:
     model: PlannedModel
     fingerprint: Fingerprint
     polygon_classes: tuple[int, ...]
+    class_minimums_m2: tuple[tuple[int, float], ...]
+    """Class ids and the areas of `vectorize.class_minimum_area_m2`, by id."""
     scenes: tuple[PlannedScene, ...]
     refused: tuple[RefusedScene, ...]
 
@@ -104,7 +106,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     fingerprint = _fingerprint(config)
     _check_rasters(config, model.card)
     _check_output_crs(config)
-    classes = _polygon_classes(config, model.card)
+    classes, minimums_m2 = _polygon_classes(config, model.card), _class_minimums(config, model.card)
     planned: list[PlannedScene] = []
     refused: list[RefusedScene] = []
     for listing in _list(config):
@@ -117,6 +119,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
         model=model,
         fingerprint=fingerprint,
         polygon_classes=classes,
+        class_minimums_m2=minimums_m2,
         scenes=tuple(planned),
         refused=tuple(refused),
     )
@@ -158,10 +161,20 @@ def _polygon_classes(config: WorkflowConfig, card: ModelCard) -> tuple[int, ...]
     names = config.vectorize.classes
     if names is None:
         return tuple(entry.id for entry in card.legend.classes)
+    return tuple(sorted(_class_id(card, name, "vectorize.classes") for name in names))
+
+
+def _class_minimums(config: WorkflowConfig, card: ModelCard) -> tuple[tuple[int, float], ...]:
+    place = "vectorize.class_minimum_area_m2"
+    areas_m2 = config.vectorize.class_minimum_area_m2
+    return tuple(sorted((_class_id(card, name, place), area_m2) for name, area_m2 in areas_m2.items()))
+
+
+def _class_id(card: ModelCard, name: str, place: str) -> int:
     try:
-        return tuple(sorted(card.legend.by_name(name).id for name in names))
+        return card.legend.by_name(name).id
     except SourceError as error:
-        raise ConfigError(f"vectorize.classes: {error}") from error
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def _list(config: WorkflowConfig) -> list[SceneListing]:

@@ -48,6 +48,8 @@ class VectorizeJob:
     """Ids of the classes that become polygons."""
     minimum_area_m2: float | None = None
     """Smaller faces are merged into a neighbour, 0 keeps every face; None: what covers `DEFAULT_MINIMUM_PX` pixels."""
+    class_minimums_m2: tuple[tuple[int, float], ...] = ()
+    """Class ids, and the smallest area of a face of each where it is another one."""
     tolerance_m: float = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
     rasters: tuple[RasterName, ...] = ()
@@ -96,7 +98,10 @@ class VectorizeJob:
         minimum_m2 = self.minimum_area_m2
         if minimum_m2 is None:
             minimum_m2 = DEFAULT_MINIMUM_PX * ground.middle_pixel_m2
-        return np.full(NODATA_ID + 1, math.ceil(minimum_m2 / ground.areas.unit), np.int64)
+        least = np.full(NODATA_ID + 1, math.ceil(minimum_m2 / ground.areas.unit), np.int64)
+        for class_id, area_m2 in self.class_minimums_m2:
+            least[class_id] = math.ceil(area_m2 / ground.areas.unit)
+        return least
 
     def read(self, name: str, rows: slice) -> NDArray[Any]:
         """Read whole rows of an inferred raster.

@@ -74,6 +74,10 @@ CONFIGURATIONS = {
         line_of("infer: {rasters: [unfamiliarity]}\n"),
         ("infer.rasters", "'pico-clouds'", "does not say what is familiar", "leave unfamiliarity out"),
     ),
+    "unknown class with an area": (
+        line_of("vectorize: {class_minimum_area_m2: {thin clod: 5}}\n"),
+        ("vectorize.class_minimum_area_m2", "thin clod", "thin cloud"),
+    ),
     "unknown class": (line_of("vectorize: {classes: [thin clod]}\n"), ("vectorize.classes", "thin clod", "thin cloud")),
     "unknown CRS": (line_of("output: {crs: 'EPSG:999999'}\n"), ("output.crs", "EPSG:999999")),
     "several CRSs": (two_crs, ("output.crs", "EPSG:32617", "EPSG:32618", "west", "tiny-a", "--set output.crs=")),

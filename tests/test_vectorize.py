@@ -8,6 +8,7 @@ import pytest
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from oracle_coverage import sieve_pixels
 from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
@@ -173,6 +174,14 @@ def test_attributes(tmp_path: Path) -> None:
     assert counts["class_2_px"] == 4
     assert counts["polygons"] == 2
     assert counts["class_2_m2"] == polygons.area_m2[1]
+
+
+def test_each_class_may_have_a_smallest_area_of_its_own(tmp_path: Path) -> None:
+    classes = random_classes(40, 30)
+    job = make_job(tmp_path, classes, minimum_area_m2=0.0, class_minimums_m2=((1, 4.5 * 900),))
+    vectorize(job)
+    sieved = np.asarray(store.open_array(job.vectors / "sieved.zarr", "classes")[:])
+    np.testing.assert_array_equal(sieved, sieve_pixels(classes, {0: 0, 1: 5, 2: 0}))
 
 
 def test_unfamiliarity_is_averaged_over_polygons_of_several_strips(tmp_path: Path) -> None:
