@@ -54,7 +54,7 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
         EnvironmentFailedError: the folder cannot be written, or another training is at work there.
     """
     torch.set_num_threads(config.threads)
-    with locked(output / "checkpoints" / "lock"):
+    with locked(output / ".rspipe" / "lock"):
         progress.log_to(output / "progress.jsonl")
         run = _Run(config, output, progress, simulated_patches(config))
         patches = run.read(config.data.train) + run.beside

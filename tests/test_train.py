@@ -217,7 +217,7 @@ def test_a_mistake_is_told_with_its_place_before_anything_is_read(
 
 def test_a_folder_takes_one_training_at_a_time_and_must_be_one(config: Path, tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "out" / "checkpoints" / "lock"),
+        locked(tmp_path / "out" / ".rspipe" / "lock"),
         pytest.raises(
             EnvironmentFailedError, match=r"out: another run is at work here \(pid .*choose another --output"
         ),
