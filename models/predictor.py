@@ -62,7 +62,7 @@ class Predictor:
         card = ModelCard.read(card_path)
         model = build(card.spec)
         load_weights(model, card_path.parent / card.weights_name, card.weights_sha256)
-        return cls(model, card, torch.device(device), precision)
+        return cls(model.requires_grad_(requires_grad=False), card, torch.device(device), precision)
 
     @torch.inference_mode()
     def logits(self, numbers: Tensor, present: Tensor) -> Tensor:

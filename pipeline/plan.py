@@ -17,7 +17,7 @@ from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.config import WorkflowConfig
-from rspipe.pipeline.contract import Match, ingested_bytes, match
+from rspipe.pipeline.contract import Match, match
 from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
@@ -53,12 +53,11 @@ class PlannedScene:
 
     @property
     def cost(self) -> Mapping[str, int]:
-        """What it takes: windows, and bytes on disk before compression."""
+        """What it takes."""
         pixels = self.windows.height_px * self.windows.width_px
         return {
             "windows": self.windows.rows.count * self.windows.columns.count,
             "pixels": pixels,
-            "disk_bytes": ingested_bytes(self.match.bands, self.match.grid) + 3 * pixels,
         }
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rspipe.pipeline import budget
+from rspipe.pipeline.budget import Probe, check_fits, probe
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
@@ -21,6 +23,7 @@ class Preview:
     """A plan with the state of each of its tasks."""
 
     plan: RunPlan
+    probe: Probe
     states: Mapping[str, Counter[tuple[str, str]]]
     """Scene slug -> how many tasks of a (stage, state) there are."""
 
@@ -33,17 +36,24 @@ class Preview:
             "fingerprint": self.plan.fingerprint.model_dump(),
             "scenes": [self._scene(slug) for slug in self.states],
             "refused": [{"id": scene.id, "reason": scene.reason} for scene in self.plan.refused],
-            "floats_bytes_per_worker": self.floats_bytes,
+            "workers": budget.workers(self.plan),
+            "windows": self.windows,
+            "window_flops": self.probe.window_flops,
+            "window_s": self.probe.window_s,
+            "infer_s": self.infer_s,
+            "worker_bytes": budget.worker_bytes(self.plan, self.probe.process_bytes),
+            "floats_bytes_per_worker": budget.floats_bytes(self.plan),
         }
 
     @property
-    def floats_bytes(self) -> int:
-        """The most that a worker keeps of probabilities: one window, and the rows that the next window row needs."""
-        classes = len(self.plan.model.card.legend.classes)
-        grids = [planned.windows for planned in self.plan.scenes]
-        return max(
-            (4 * classes * (grid.window_px**2 + 2 * grid.overlap_px * grid.width_px) for grid in grids), default=0
-        )
+    def windows(self) -> int:
+        """Of all scenes, done or not."""
+        return sum(planned.cost["windows"] for planned in self.plan.scenes)
+
+    @property
+    def infer_s(self) -> float:
+        """How long the model alone takes for all windows, if workers do not hinder one another."""
+        return self.windows * self.probe.window_s / budget.workers(self.plan)
 
     def summary(self) -> str:
         """Return it as text for people."""
@@ -53,7 +63,15 @@ class Preview:
         for slug in self.states:
             lines += self._scene_lines(slug)
         lines += [f"refused: {scene.id}: {scene.reason}" for scene in self.plan.refused]
-        lines.append(f"probabilities in memory per worker: {self.floats_bytes / _MIB:.0f} MiB")
+        memory = budget.worker_bytes(self.plan, self.probe.process_bytes) / _MIB
+        lines.append(
+            f"model: {self.windows} windows of {self.probe.window_flops / 1e9:.1f} GFLOP, {self.probe.window_s:.3f} s "
+            f"each in a probe: some {self.infer_s:.0f} s on {budget.workers(self.plan)} workers"
+        )
+        floats = budget.floats_bytes(self.plan) / _MIB
+        lines.append(
+            f"memory of an inferring worker: some {memory:.0f} MiB, of which {floats:.0f} MiB are blended rows"
+        )
         return "\n".join(lines)
 
     def _scene(self, slug: str) -> dict[str, Any]:
@@ -72,6 +90,7 @@ class Preview:
             "missing_optional_bands": list(planned.match.missing),
             "tasks": stages,
             **planned.cost,
+            "disk_bytes": budget.disk_bytes(self.plan, planned),
         }
 
     def _scene_lines(self, slug: str) -> list[str]:
@@ -101,7 +120,9 @@ def describe(config: WorkflowConfig) -> Preview:
     plan = plan_run(config)
     ledger = Ledger(plan.layout.root, plan.layout.ledger)
     graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
-    return Preview(plan=plan, states={graph.planned.scene.slug: _count(graph, ledger) for graph in graphs})
+    seen = probe(plan)
+    check_fits(plan, seen.process_bytes)
+    return Preview(plan=plan, probe=seen, states={graph.planned.scene.slug: _count(graph, ledger) for graph in graphs})
 
 
 def validate(config: WorkflowConfig) -> list[str]:

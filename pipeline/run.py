@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from rspipe.catalogs.files import RefusedScene
 from rspipe.pipeline import atomic, manifest
+from rspipe.pipeline.budget import check_fits, peak_bytes
 from rspipe.pipeline.cluster import ClusterSpec, cores, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
@@ -133,6 +134,7 @@ class _Run:
             if task.key not in pending:
                 tally.add(task, self._ledger.counts(task.key))
         if plan.pending:
+            check_fits(self._plan, peak_bytes())
             waiting = {task.scene for task in plan.pending}
             for graph in todo:
                 if graph.planned.scene.slug in waiting:
