@@ -8,7 +8,7 @@ from affine import Affine
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.features import shapes
 
 from rspipe.catalogs.scene import Grid
@@ -129,6 +129,16 @@ def traced_by_gdal(labels: Labels) -> dict[int, shapely.Geometry]:
         int(face): flip(shapely.geometry.shape(outline), lambda points: points * [1, -1])
         for outline, face in shapes(labels, mask=labels >= 0, connectivity=4)
     }
+
+
+def to_degrees(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Polygons of 30 m pixels in UTM as longitudes and latitudes."""
+    transform = Transformer.from_crs(32633, 4326, always_xy=True).transform
+    moved: NDArray[np.object_] = shapely.transform(
+        polygons,
+        lambda points: np.column_stack(transform(*(points * 30 + [400000, 5300000]).T)) if len(points) else points,
+    )
+    return moved
 
 
 def raster_of(faces: Faces) -> Raster:

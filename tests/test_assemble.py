@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import shapely
-from blocks import WHOLE, Cut, Raster, arcs_of, cuts, polygons_of, rasters, traced_by_gdal
+from bench.natural import check as check_natural
+from blocks import WHOLE, Cut, Raster, arcs_of, cuts, polygons_of, rasters, to_degrees, traced_by_gdal
 from hypothesis import given
-from pyproj import Transformer
 
 from rspipe.pipeline.assemble import outlines
 from rspipe.pipeline.coverage import find_faces
@@ -46,11 +46,7 @@ def test_crafted(rows: list[str], cut: Cut) -> None:
 @given(rasters)
 def test_the_coverage_stays_valid_in_another_projection(classes: Raster) -> None:
     faces = find_faces(classes)
-    there = Transformer.from_crs(32633, 4326, always_xy=True).transform
-    polygons = polygons_of(arcs_of(faces.labels), faces.count)
-    moved = shapely.transform(
-        polygons, lambda points: np.column_stack(there(*(points * 30 + [400000, 5300000]).T)) if len(points) else points
-    )
+    moved = to_degrees(polygons_of(arcs_of(faces.labels), faces.count))
     assert shapely.is_valid(moved).all()
     assert shapely.coverage_is_valid(moved)
 
@@ -65,3 +61,7 @@ def test_only_the_faces_asked_for_in_the_order_asked_for() -> None:
         {2},
         {0},
     ]
+
+
+def test_a_natural_raster() -> None:
+    assert check_natural(400, Cut(97, 131)) > 50
