@@ -103,6 +103,34 @@ def borders(contacts: Sequence[Contacts], small: NDArray[np.bool_]) -> Borders:
     return Borders(first, others[order], lengths[order])
 
 
+def exposed_inside(faces: Faces, block: Block) -> NDArray[np.bool_]:
+    """Return (n,): which faces of a block touch nodata in it, or the border of the raster."""
+    exposed = np.zeros(faces.count + 1, np.bool_)
+    framed = np.pad(faces.labels, 1, mode="edge")
+    if block.rows.start == 0:
+        framed[0] = NO_FACE
+    if block.rows.stop == block.height_px:
+        framed[-1] = NO_FACE
+    if block.columns.start == 0:
+        framed[:, 0] = NO_FACE
+    if block.columns.stop == block.width_px:
+        framed[:, -1] = NO_FACE
+    for one, other in ((framed[1:], framed[:-1]), (framed[:, 1:], framed[:, :-1])):
+        # Nodata, `NO_FACE`, is the last entry.
+        exposed[one[other == NO_FACE]] = True
+        exposed[other[one == NO_FACE]] = True
+    return exposed[:-1]
+
+
+def exposed_between(parts: Sequence[Part], united: United) -> NDArray[np.int32]:
+    """Return faces of the whole raster that touch nodata across the border of two blocks."""
+    found = [np.empty(0, np.int32)]
+    for (place, labels), (next_place, next_labels) in touching(parts):
+        for here, mine, theirs in ((place, labels, next_labels), (next_place, next_labels, labels)):
+            found.append(united.numbers[here][mine[(theirs == NO_FACE) & (mine != NO_FACE)]])
+    return np.concatenate(found)
+
+
 class _Found(NamedTuple):
     """Edges between faces found so far; the arrays are longer than what is used of them."""
 

@@ -207,17 +207,30 @@ class _Graph(NamedTuple):
     """Length of the border with the face at hand; zero between any two uses."""
 
 
-def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Borders) -> Sieved:
+@dataclass(frozen=True, slots=True)
+class Holes:
+    """Which faces may be filled: those below an area that lie wholly inside of one other face."""
+
+    below: int
+    """In the units of the areas; 0 fills none."""
+    exposed: NDArray[np.bool_]
+    """(n,): faces that touch nodata or the raster's border, and so lie inside of nothing."""
+
+
+def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Borders, holes: Holes) -> Sieved:
     """Merge small faces into neighbours until none is left that has a neighbour.
 
     The smallest face goes first (ties: the lower number) into the neighbour with which it shares the longest border
     (ties: the lower number) and takes its class; neighbours that now have equal classes unite. Nodata is no neighbour.
+    Then holes are filled, the smallest first.
 
     Args:
         classes: (n,): class of each face; faces are numbered by their first pixels.
         areas: (n,): ground area of each face.
         least: (256,): smallest area of a face of each class, in the same units.
-        borders: see `contacts.borders`; every face below its class's smallest area must be in it.
+        borders: see `contacts.borders`; every face below its class's smallest area, or below `holes.below`, must be in
+            it.
+        holes: what is filled.
     """
     count = len(classes)
     graph = _Graph(
@@ -233,6 +246,8 @@ def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Bor
     )
     small = np.flatnonzero(areas < least[classes])
     _merge_all(graph, least, small)
+    if holes.below:
+        _fill_all(graph, holes.below, holes.exposed.copy(), np.flatnonzero(areas < holes.below))
     _flatten(graph.parents)
     roots = graph.parents == np.arange(count)
     numbers = (np.cumsum(roots) - 1).astype(np.int32)[graph.parents]
@@ -252,6 +267,31 @@ def _merge_all(graph: _Graph, least: NDArray[np.int64], small: NDArray[np.int64]
         merged = _merge(graph, int(face))
         if merged != _NONE and graph.areas[merged] < least[graph.classes[merged]]:
             heappush(heap, (graph.areas[merged], np.int64(merged)))
+
+
+@kept
+def _fill_all(graph: _Graph, below: int, exposed: NDArray[np.bool_], small: NDArray[np.int64]) -> None:
+    for face in range(graph.parents.size):
+        exposed[_root(graph.parents, face)] |= exposed[face]
+    heap = [(np.int64(0), np.int64(0)) for _ in range(0)]
+    for hole in small:
+        if graph.parents[hole] == hole:
+            heappush(heap, (graph.areas[hole], hole))
+    while len(heap) > 0:
+        area, popped = heappop(heap)
+        face = int(popped)
+        if graph.parents[face] != face or graph.areas[face] != area or area >= below or exposed[face]:
+            continue
+        touched = _neighbours(graph, face)
+        for other in touched:
+            graph.shared[other] = 0
+        if len(touched) != 1:
+            continue
+        around = touched[0]
+        merged = _absorb(graph, face, around)
+        graph.classes[merged] = graph.classes[around]
+        exposed[merged] = exposed[around]
+        heappush(heap, (graph.areas[merged], np.int64(merged)))
 
 
 @compiled

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rspipe.pipeline.arrayfile import read_arrays, write_arrays
-from rspipe.pipeline.contacts import Contacts, contacts_inside
+from rspipe.pipeline.contacts import Contacts, contacts_inside, exposed_inside
 from rspipe.pipeline.coverage import Faces, find_faces
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import measure
@@ -33,8 +33,11 @@ def find(job: VectorizeJob, strip: int) -> Receipt:
     _check(job, faces)
     areas = face_areas(faces, ground, block.rows.start)
     part = asdict(Part.of(faces, block))
-    contacts = contacts_inside(faces, areas < job.least(ground)[faces.classes], ground, block)
-    arrays = {name: part[name] for name in _PART} | asdict(contacts) | {"pixels": face_pixels(faces), "areas": areas}
+    small = (areas < job.least(ground)[faces.classes]) | (areas < job.fill_below(ground))
+    contacts = contacts_inside(faces, small, ground, block)
+    exposed = exposed_inside(faces, block) if job.fill_below_m2 else np.ones(faces.count, np.bool_)
+    arrays = {name: part[name] for name in _PART} | asdict(contacts)
+    arrays |= {"pixels": face_pixels(faces), "areas": areas, "exposed": exposed}
     write_arrays(job.faces_file(strip), arrays)
     return Receipt(outputs=(job.faces_file(strip),), counts={})
 
@@ -53,6 +56,11 @@ def read_contacts(job: VectorizeJob, strip: int) -> Contacts:
 def read_sizes(job: VectorizeJob, strip: int) -> list[NDArray[np.int64]]:
     """Return the pixels and the ground areas of a strip's faces."""
     return read_arrays(job.faces_file(strip), *_SIZES)
+
+
+def read_exposed(job: VectorizeJob, strip: int) -> NDArray[np.bool_]:
+    """Return which of a strip's faces touch nodata or the scene's border."""
+    return read_arrays(job.faces_file(strip), "exposed")[0]
 
 
 def _check(job: VectorizeJob, faces: Faces) -> None:

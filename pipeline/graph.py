@@ -146,6 +146,7 @@ class _Build:
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
             class_minimums_m2=self._plan.class_minimums_m2,
+            fill_below_m2=settings.fill_below_m2,
             tolerance_m=settings.tolerance_m,
             rasters=self._plan.rasters,
             strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
@@ -210,8 +211,9 @@ class _Build:
 
     def _coverage_identity(self) -> list[object]:
         """What decides the faces and their borders."""
-        minimums_m2 = [self._plan.config.vectorize.minimum_area_m2, self._plan.class_minimums_m2]
-        return [vectorize.VERSION, asdict(self._plan.model.card.legend), minimums_m2]
+        settings = self._plan.config.vectorize
+        areas_m2 = [settings.minimum_area_m2, self._plan.class_minimums_m2, settings.fill_below_m2]
+        return [vectorize.VERSION, asdict(self._plan.model.card.legend), areas_m2]
 
     def _vectorize_identity(self) -> list[object]:
         attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]

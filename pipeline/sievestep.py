@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline import store
 from rspipe.pipeline.arrayfile import read_arrays, write_arrays
-from rspipe.pipeline.contacts import Contacts, borders, contacts_between
-from rspipe.pipeline.coverage import Counts, sieve
-from rspipe.pipeline.facestep import read_contacts, read_part, read_sizes
+from rspipe.pipeline.contacts import Contacts, borders, contacts_between, exposed_between
+from rspipe.pipeline.coverage import Counts, Holes, sieve
+from rspipe.pipeline.facestep import read_contacts, read_exposed, read_part, read_sizes
 from rspipe.pipeline.ground import Ground, measure
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.unite import Part, United, unite
@@ -55,9 +55,9 @@ def settle(job: VectorizeJob) -> Receipt:
     united = unite(parts)
     found = [united.total(sizes) for sizes in zip(*(read_sizes(job, strip) for strip in strips), strict=True)]
     pixels, areas = found
-    least = job.least(ground)
-    small = areas < least[united.classes]
-    merged = sieve(united.classes, areas, least, borders(_contacts(job, (parts, united), ground), small))
+    least, holes = job.least(ground), Holes(job.fill_below(ground), _exposed(job, parts, united))
+    small = (areas < least[united.classes]) | (areas < holes.below)
+    merged = sieve(united.classes, areas, least, borders(_contacts(job, (parts, united), ground), small), holes)
     totals = []
     for sizes in found:
         total = np.zeros(len(merged.classes), np.int64)
@@ -100,6 +100,14 @@ def _contacts(job: VectorizeJob, found: tuple[list[Part], United], ground: Groun
         some = read_contacts(job, strip)
         inside.append(Contacts.of(numbers[some.ones], numbers[some.others], some.lengths))
     return [*inside, contacts_between(parts, united, ground)]
+
+
+def _exposed(job: VectorizeJob, parts: list[Part], united: United) -> NDArray[np.bool_]:
+    exposed = np.zeros(len(united.classes), np.bool_)
+    for strip, numbers in enumerate(united.numbers):
+        exposed[numbers[read_exposed(job, strip)]] = True
+    exposed[exposed_between(parts, united)] = True
+    return exposed
 
 
 def _counts(

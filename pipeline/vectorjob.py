@@ -50,6 +50,8 @@ class VectorizeJob:
     """Smaller faces are merged into a neighbour, 0 keeps every face; None: what covers `DEFAULT_MINIMUM_PX` pixels."""
     class_minimums_m2: tuple[tuple[int, float], ...] = ()
     """Class ids, and the smallest area of a face of each where it is another one."""
+    fill_below_m2: float = 0.0
+    """Smaller faces that lie wholly inside of one other face become part of it."""
     tolerance_m: float = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
     rasters: tuple[RasterName, ...] = ()
@@ -102,6 +104,10 @@ class VectorizeJob:
         for class_id, area_m2 in self.class_minimums_m2:
             least[class_id] = math.ceil(area_m2 / ground.areas.unit)
         return least
+
+    def fill_below(self, ground: Ground) -> int:
+        """Return `fill_below_m2` in units of `ground.areas.unit`."""
+        return math.ceil(self.fill_below_m2 / ground.areas.unit)
 
     def read(self, name: str, rows: slice) -> NDArray[Any]:
         """Read whole rows of an inferred raster.

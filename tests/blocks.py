@@ -13,8 +13,15 @@ from rasterio.features import shapes
 
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.assemble import outlines, ring_points
-from rspipe.pipeline.contacts import Contacts, borders, contacts_between, contacts_inside
-from rspipe.pipeline.coverage import Faces, find_faces, sieve
+from rspipe.pipeline.contacts import (
+    Contacts,
+    borders,
+    contacts_between,
+    contacts_inside,
+    exposed_between,
+    exposed_inside,
+)
+from rspipe.pipeline.coverage import Faces, Holes, find_faces, sieve
 from rspipe.pipeline.ground import Ground, measure
 from rspipe.pipeline.measures import face_pixels
 from rspipe.pipeline.stitch import Arcs, stitch
@@ -75,18 +82,23 @@ def painted(parts: list[Part], found: list[Faces], numbers: list[NDArray[np.int3
     return labels
 
 
-def sieved(classes: Raster, least_px: dict[int, int], cut: Cut = WHOLE) -> Faces:
-    """The faces after a sieve by pixels."""
+def sieved(classes: Raster, least_px: dict[int, int], cut: Cut = WHOLE, fill_below_px: int = 0) -> Faces:
+    """The faces after a sieve by pixels, and after holes are filled."""
     ground = equal_area_ground(*classes.shape)
     least = np.zeros(256, np.int64)
     least[list(least_px)] = list(least_px.values())
     parts, found, united = united_faces(classes, cut)
     pixels = united.total([face_pixels(faces) for faces in found])
     contacts = [contacts_between(parts, united, ground)]
+    exposed = np.zeros(len(united.classes), np.bool_)
+    exposed[exposed_between(parts, united)] = True
     for part, faces, numbers in zip(parts, found, united.numbers, strict=True):
-        some = contacts_inside(faces, face_pixels(faces) < least[faces.classes], ground, part.block)
+        small = (face_pixels(faces) < least[faces.classes]) | (face_pixels(faces) < fill_below_px)
+        some = contacts_inside(faces, small, ground, part.block)
+        exposed[numbers[exposed_inside(faces, part.block)]] = True
         contacts.append(Contacts.of(numbers[some.ones], numbers[some.others], some.lengths))
-    merged = sieve(united.classes, pixels, least, borders(contacts, pixels < least[united.classes]))
+    small = (pixels < least[united.classes]) | (pixels < fill_below_px)
+    merged = sieve(united.classes, pixels, least, borders(contacts, small), Holes(fill_below_px, exposed))
     return Faces(painted(parts, found, [merged.numbers[some] for some in united.numbers]), merged.classes)
 
 

@@ -54,3 +54,22 @@ def sieve_pixels(classes: Raster, least_px: dict[int, int]) -> Raster:
         shared = edges_between(labels, face)
         winner = min(shared, key=lambda other: (-shared[other], other))
         classes[masks[face]] = classes[masks[winner]][0]
+
+
+def filled(classes: Raster, below_px: int) -> Raster:
+    """Fill holes by house rule: the smallest first, everything labelled again after each."""
+    classes = classes.copy()
+    while True:
+        framed = np.pad(classes, 1, constant_values=NODATA)
+        labels, masks = labels_of(classes), faces_of(classes)
+        holes = []
+        for index, mask in enumerate(masks):
+            ring = ndimage.binary_dilation(np.pad(mask, 1)) & ~np.pad(mask, 1)
+            inside = not (framed[ring] == NODATA).any()
+            if inside and mask.sum() < below_px and len(edges_between(labels, index)) == 1:
+                holes.append((int(mask.sum()), index))
+        if not holes:
+            return classes
+        face = min(holes)[1]
+        around = next(iter(edges_between(labels, face)))
+        classes[masks[face]] = classes[masks[around]][0]

@@ -3,7 +3,7 @@ import pytest
 from blocks import WHOLE, Cut, Raster, cuts, equal_area_ground, raster_of, rasters, sieved
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle_coverage import edges_between, labels_of, sieve_pixels
+from oracle_coverage import edges_between, filled, labels_of, sieve_pixels
 
 from rspipe.pipeline.coverage import Faces, find_faces
 from rspipe.pipeline.measures import (
@@ -33,6 +33,23 @@ def test_sieve_is_that_of_the_oracle(classes: Raster, cut: Cut, least_px: tuple[
     faces = sieved(classes, least, cut)
     np.testing.assert_array_equal(raster_of(faces), sieve_pixels(classes, least))
     np.testing.assert_array_equal(faces.labels, labels_of(raster_of(faces)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(rasters, cuts, st.integers(0, 5), st.integers(1, 30))
+def test_holes_are_filled_as_by_the_oracle(classes: Raster, cut: Cut, least_px: int, below_px: int) -> None:
+    least = dict.fromkeys(range(3), least_px)
+    faces = sieved(classes, least, cut, below_px)
+    np.testing.assert_array_equal(raster_of(faces), filled(sieve_pixels(classes, least), below_px))
+
+
+def test_rings_in_rings_are_filled_from_the_inside() -> None:
+    classes = np.zeros((9, 9), np.uint8)
+    for value, edge in ((1, 1), (2, 2), (1, 3), (2, 4)):
+        classes[edge : 9 - edge, edge : 9 - edge] = value
+    assert (raster_of(sieved(classes, {}, Cut(2, 4), 25)) == filled(classes, 25)).all()
+    # From the inside 1, 8, 16 and 24 pixels; what is filled grows what it is filled into.
+    assert [sieved(classes, {}, WHOLE, below).count for below in (1, 2, 10, 25, 26, 50)] == [5, 4, 3, 3, 2, 1]
 
 
 @given(rasters)

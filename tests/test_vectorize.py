@@ -8,7 +8,7 @@ import pytest
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from oracle_coverage import sieve_pixels
+from oracle_coverage import filled, sieve_pixels
 from pyproj import CRS, Transformer
 from rasterio.features import rasterize
 
@@ -183,6 +183,21 @@ def test_each_class_may_have_a_smallest_area_of_its_own(tmp_path: Path) -> None:
     vectorize(job)
     sieved = np.asarray(store.open_array(job.vectors / "sieved.zarr", "classes")[:])
     np.testing.assert_array_equal(sieved, sieve_pixels(classes, {0: 0, 1: 5, 2: 0}))
+
+
+def test_holes_are_filled_across_strips_but_never_nodata(tmp_path: Path) -> None:
+    classes = np.zeros((140, 90), np.uint8)
+    classes[20:120, 10:80] = 1
+    classes[60:70, 30:40] = 2  # across the border of two strips
+    classes[62:66, 33:36] = 0
+    classes[90:94, 30:34] = 2
+    classes[91, 31] = 255
+    job = make_job(tmp_path, classes, minimum_area_m2=0.0, fill_below_m2=150 * 900)
+    vectorize(job)
+    sieved = np.asarray(store.open_array(job.vectors / "sieved.zarr", "classes")[:])
+    np.testing.assert_array_equal(sieved, filled(classes, 150))
+    assert (sieved[60:70, 30:40] == 1).all()
+    assert (sieved[90:94, 30:34] == 2).sum() == 15
 
 
 def test_unfamiliarity_is_averaged_over_polygons_of_several_strips(tmp_path: Path) -> None:
