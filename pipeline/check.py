@@ -10,6 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from rspipe.catalogs.legends import NODATA_ID
+from rspipe.models.pyramid import FINEST_STRIDE_PX
 from rspipe.pipeline import infer, ingest, store
 from rspipe.pipeline.blend import CONFIDENCE_SCALE
 from rspipe.pipeline.cluster import ClusterSpec, open_cluster
@@ -198,7 +199,7 @@ def _line_rates(inferred: Path, stride_px: int) -> LineRates:
     above: NDArray[np.uint8] | None = None
     for (classes,) in _blocks(inferred, (CLASSES,)):
         before = np.full_like(classes[:1], NODATA_ID) if above is None else above
-        rates += LineRates.of(np.concatenate([before, classes]), top_px, stride_px)
+        rates += LineRates.of(np.concatenate([before, classes]), top_px, stride_px, FINEST_STRIDE_PX)
         above, top_px = classes[-1:], top_px + len(classes)
     return rates
 

@@ -57,6 +57,7 @@ class SceneSeams:
                 for each in self.differences
             ],
             "line_rate_ratio": None if isnan(self.lines.ratio) else self.lines.ratio,
+            "cell_rate_ratio": None if isnan(self.lines.cell_ratio) else self.lines.cell_ratio,
             "lines": asdict(self.lines),
             "shifted_share": None if isnan(self.shifted_share) else self.shifted_share,
         }
@@ -67,7 +68,10 @@ class SceneSeams:
             f"  {each.partition}: {each.changed_px} pixels changed, max |dp| {each.largest_dp:.4f}"
             for each in self.differences
         ]
-        lines.append(f"  class changes across window lines against elsewhere: {self.lines.ratio:.3f} times as often")
+        lines += [
+            f"  class changes where windows begin: {self.lines.ratio:.3f} times as often as between other model cells",
+            f"  class changes between model cells: {self.lines.cell_ratio:.3f} times as often as inside of them",
+        ]
         lines.append(f"  classes that change when the windows move by half a stride: {self.shifted_share:.2%}")
         return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
 
-READ_PX = 1024
+READ_PX = 2048
 """Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
 
 

@@ -54,9 +54,9 @@ def test_a_model_that_drifts_from_call_to_call_is_found_out(tmp_path: Path, monk
     assert found.differences[0].changed_px == 0, "the first partition is compared with itself"
 
 
-def counted(classes: NDArray[np.uint8], stride_px: int) -> LineRates:
+def counted(classes: NDArray[np.uint8], stride_px: int, cell_px: int) -> LineRates:
     """Every pair of neighbours, one by one."""
-    found = {"line_pairs": 0, "line_changes": 0, "other_pairs": 0, "other_changes": 0}
+    found = {f"{where}_{what}": 0 for where in ("line", "cell", "other") for what in ("pairs", "changes")}
     height, width = classes.shape
     for (row, col), (down, across) in product(np.ndindex(height, width), ((1, 0), (0, 1))):
         if row + down >= height or col + across >= width:
@@ -64,7 +64,8 @@ def counted(classes: NDArray[np.uint8], stride_px: int) -> LineRates:
         one, other = classes[row, col], classes[row + down, col + across]
         if 255 in (one, other):
             continue
-        where = "line" if (row + 1 if down else col + 1) % stride_px == 0 else "other"
+        at = row + 1 if down else col + 1
+        where = "line" if at % stride_px == 0 else "cell" if at % cell_px == 0 else "other"
         found[f"{where}_pairs"] += 1
         found[f"{where}_changes"] += int(one != other)
     return LineRates(**found)
@@ -73,21 +74,31 @@ def counted(classes: NDArray[np.uint8], stride_px: int) -> LineRates:
 @given(
     classes=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 255])),
     stride_px=st.integers(1, 5),
+    cell_px=st.integers(1, 3),
     cut=st.integers(0, 9),
 )
 def test_line_rates_equal_counting_pair_by_pair_however_the_map_is_cut(
-    classes: NDArray[np.uint8], stride_px: int, cut: int
+    classes: NDArray[np.uint8], stride_px: int, cell_px: int, cut: int
 ) -> None:
     nothing = np.full((1, classes.shape[1]), 255, dtype=np.uint8)
     framed = np.concatenate([nothing, classes])
     upper, lower = framed[: cut + 1], framed[min(cut, len(classes)) :]
-    parts = LineRates.of(upper, -1, stride_px) + LineRates.of(lower, min(cut, len(classes)) - 1, stride_px)
-    assert parts == counted(classes, stride_px)
+    top_px = min(cut, len(classes)) - 1
+    parts = LineRates.of(upper, -1, stride_px, cell_px) + LineRates.of(lower, top_px, stride_px, cell_px)
+    assert parts == counted(classes, stride_px, cell_px)
 
 
 def test_stripes_on_the_lines_are_visible_and_noise_is_not() -> None:
     stripes = np.repeat(np.arange(8) % 2, 4).astype(np.uint8)[None].repeat(32, axis=0)
     stripes[5, 5] = 1 - stripes[5, 5]
-    assert LineRates.of(stripes, 0, 4).ratio > 10
+    assert LineRates.of(stripes, 0, 4, 1).ratio > 10
     noise = np.random.default_rng(0).integers(0, 3, (400, 400)).astype(np.uint8)
-    assert LineRates.of(noise, 0, 4).ratio == pytest.approx(1, abs=0.02)
+    assert LineRates.of(noise, 0, 8, 2).ratio == pytest.approx(1, abs=0.02)
+    assert LineRates.of(noise, 0, 8, 2).cell_ratio == pytest.approx(1, abs=0.02)
+
+
+def test_blocks_of_a_models_cells_are_no_trace_of_windows() -> None:
+    cells = np.random.default_rng(0).integers(0, 3, (100, 100)).astype(np.uint8)
+    found = LineRates.of(cells.repeat(4, axis=0).repeat(4, axis=1), 0, 32, 4)
+    assert found.ratio == pytest.approx(1, abs=0.05)
+    assert np.isnan(found.cell_ratio)
