@@ -103,7 +103,8 @@ class Place:
 
     def run(self, *settings: str, fresh: bool = False, retry_failed: bool = False, out: Path | None = None) -> Ran:
         """Run the workflow in this process, with `a.b=value` laid over it."""
-        config = load_workflow(self.workflow, Overrides(settings=settings, output=out or self.out))
+        cut = "infer.band_rows=2"  # so that small scenes have seams
+        config = load_workflow(self.workflow, Overrides(settings=(cut, *settings), output=out or self.out))
         told = io.StringIO()
         with environment(), Progress(told) as progress:
             code = run(config, fresh=fresh, retry_failed=retry_failed, progress=progress, cluster=IN_THIS_PROCESS)
