@@ -24,6 +24,9 @@ EVERY = [
     Partition(workers=workers, band_rows=band_rows, last_first=last_first)
     for workers, band_rows, last_first in product((1, 2, 4), (1, 3, 7), (False, True))
 ]
+FEW = [EVERY[0], EVERY[9], EVERY[17]]
+"""One worker, one row; two workers, three rows, backwards; four workers, seven rows, backwards. All 18 by
+`rspipe check seams WORKFLOW --workers 1 --workers 2 --workers 4 --bands 1 --bands 3 --bands 7`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +41,18 @@ class Holed(TinyScene):
 
 
 @pytest.mark.parametrize(
-    ("height_px", "width_px", "processes"), [(331, 277, True), (263, 97, False), (449, 131, False)]
+    ("height_px", "width_px", "partitions", "processes"),
+    [(331, 277, FEW, True), (263, 97, EVERY, False), (449, 131, FEW, False)],
 )
 def test_no_byte_hangs_on_workers_bands_or_order(
-    tmp_path: Path, height_px: int, width_px: int, *, processes: bool
+    tmp_path: Path, height_px: int, width_px: int, partitions: list[Partition], *, processes: bool
 ) -> None:
     scene = Holed(height_px=height_px, width_px=width_px)
     place = lay_place(tmp_path, scene, infer={"rasters": ["probabilities", "disagreement"]})
     config = load_workflow(place.workflow, Overrides(output=place.out))
     with environment(), Progress(io.StringIO()) as progress:
-        (found,) = check_seams(config, EVERY, progress, processes=processes)
-    assert len(found.differences) == 18
+        (found,) = check_seams(config, partitions, progress, processes=processes)
+    assert len(found.differences) == len(partitions)
     assert found.changed_px == 0
 
 
