@@ -1,9 +1,14 @@
 """What several test modules share."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A suite started in the background inherits that, and so would every run that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("rspipe", deadline=None, derandomize=True)
 settings.load_profile("rspipe")
