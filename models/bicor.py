@@ -33,8 +33,8 @@ class BiCoR(Segmenter):
         self.table = nn.Parameter(nn.init.trunc_normal_(torch.empty(spec.classes, spec.width), std=0.02))
         self.interactor = interactor_of(spec.exchange, spec.width, spec.stages)
         self.upsample = ShuffleUpsampler(spec.width)
-        self.head = DotHead.linear(spec.width)
-        self.static_head = DotHead.linear(spec.width)
+        self.head = DotHead.linear(spec.width, smooth=spec.smooth)
+        self.static_head = DotHead.linear(spec.width, smooth=spec.smooth)
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
         """See `Segmenter`; class vectors gather from valid pixels only."""

@@ -36,7 +36,7 @@ class D2LS(Segmenter):
         self.generator = DictionaryGenerator(spec) if dynamic else None
         self.interactor = interactor_of(spec.exchange, spec.width, spec.stages) if spec.exchange else None
         self.upsample = ShuffleUpsampler(spec.width)
-        self.head = DotHead.deep(spec.width)
+        self.head = DotHead.deep(spec.width, smooth=spec.smooth)
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
         """See `Segmenter`; the global pools and the dictionary read valid pixels only."""

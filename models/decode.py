@@ -54,40 +54,56 @@ def cell_means(x: Tensor) -> Tensor:
     return functional.avg_pool2d(channels, 2)
 
 
+def smoothed(logits: Tensor) -> Tensor:
+    """Average (B, N, H, W) about every pixel over the length of a cell, weights 1 2 2 2 1 to either side.
+
+    Pixel shuffles give every place in a cell of 4 x 4 pixels channels of its own, and nothing behind them knows of the
+    next cell: borders between classes follow the cells. These weights take out exactly what repeats every 4 pixels
+    and leave constants and slopes; at the edge the last pixel stands for what is missing.
+    """
+    sums = functional.pad(logits, (2, 2, 2, 2), mode="replicate")
+    for axis in (2, 3):
+        for step in (1, 2, 1):
+            size = sums.shape[axis] - step
+            sums = sums.narrow(axis, 0, size) + sums.narrow(axis, step, size)
+    return sums / 64
+
+
 class DotHead(nn.Module):
     """One short vector per class; a logit is its dot product with the pixel's vector."""
 
-    def __init__(self, classes: nn.Module) -> None:
+    def __init__(self, classes: nn.Module, *, smooth: bool) -> None:
         super().__init__()
         self.classes = classes
+        self.smooth = smooth
 
     @classmethod
-    def deep(cls, width: int) -> Self:
+    def deep(cls, width: int, *, smooth: bool = False) -> Self:
         """Return D2LS's head: the short vectors come out of three layers."""
-        return cls(
-            nn.Sequential(
-                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width // 16)
-            )
-        )
+        layers = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width // 16)]
+        return cls(nn.Sequential(*layers), smooth=smooth)
 
     @classmethod
-    def linear(cls, width: int) -> Self:
+    def linear(cls, width: int, *, smooth: bool = False) -> Self:
         """Return BiCoR-Seg's head: they are a linear map, without bias, of the long ones."""
-        return cls(nn.Linear(width, width // 16, bias=False))
+        return cls(nn.Linear(width, width // 16, bias=False), smooth=smooth)
 
     def forward(self, atoms: Tensor, x: Tensor) -> Tensor:
         """Return logits (B, N, H, W) from atoms (B, N, D) and what `ShuffleUpsampler` returned."""
-        return compared(x, self.classes(atoms))
+        logits = compared(x, self.classes(atoms))
+        return smoothed(logits) if self.smooth else logits
 
 
 class PlainHead(nn.Module):
     """One fixed vector and bias per class: a 1 x 1 convolution."""
 
-    def __init__(self, width: int, classes: int) -> None:
+    def __init__(self, width: int, classes: int, *, smooth: bool = False) -> None:
         super().__init__()
         self.classes = nn.Linear(width // 16, classes)
+        self.smooth = smooth
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, N, H, W) from what `ShuffleUpsampler` returned."""
         vectors = self.classes.weight.expand(len(x), -1, -1)
-        return compared(x, vectors) + self.classes.bias.view(-1, 1, 1)
+        logits = compared(x, vectors) + self.classes.bias.view(-1, 1, 1)
+        return smoothed(logits) if self.smooth else logits

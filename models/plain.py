@@ -22,7 +22,7 @@ class Plain(Segmenter):
         widths = self.pyramid.widths
         self.fuse = Fuse(widths, spec.width) if spec.aggregate else Deepest(widths[-1], spec.width)
         self.upsample = ShuffleUpsampler(spec.width)
-        self.head = PlainHead(spec.width, spec.classes)
+        self.head = PlainHead(spec.width, spec.classes, smooth=spec.smooth)
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled
         """See `Segmenter`."""

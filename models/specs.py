@@ -75,6 +75,8 @@ class D2LSSpec(StrictModel):
     """q, into how many vectors each static atom is expanded before they are mixed."""
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
+    smooth: bool = False
+    """Average logits over the length of a cell, so that borders do not follow the cells of 4 px; the paper does not."""
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +104,8 @@ class BiCoRSpec(StrictModel):
     stages: int = Field(default=2, ge=1, le=8)
     """L, how often class vectors and image exchange information."""
     exchange: ExchangeSpec = SynergySpec()
+    smooth: bool = False
+    """Average logits over the length of a cell; see `D2LSSpec`."""
 
     @model_validator(mode="after")
     def _widths_divide(self) -> Self:
