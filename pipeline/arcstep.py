@@ -1,5 +1,6 @@
 """The step `arcs`: a strip of the sieved classes, the pieces of arcs in it, and what is measured along its pixels."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -84,10 +85,17 @@ def _unfamiliarity(job: VectorizeJob, strip: int, faces: Faces) -> Counts:
     return face_sums(faces, job.read(UNFAMILIAR, job.blocks[strip].rows))
 
 
-def read_pieces(job: VectorizeJob, strip: int) -> Pieces:
-    """Return the pieces of a strip; their points stay on disk until they are touched."""
-    arrays = dict(zip(_PIECES, read_arrays(job.arcs_file(strip), *_PIECES), strict=True))
-    return Pieces(points=map_large(job.points_file(strip)), **arrays)
+@dataclass(frozen=True, slots=True)
+class PiecesOnDisk:
+    """What the strips of a scene left: read anew in every round, so that memory holds one strip's at a time."""
+
+    job: VectorizeJob
+
+    def __iter__(self) -> Iterator[Pieces]:
+        """Yield the pieces of each strip; their points stay on disk until they are touched."""
+        for strip in range(len(self.job.blocks)):
+            arrays = dict(zip(_PIECES, read_arrays(self.job.arcs_file(strip), *_PIECES), strict=True))
+            yield Pieces(points=map_large(self.job.points_file(strip)), **arrays)
 
 
 def read_sums(job: VectorizeJob, strip: int) -> StripSums:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from rspipe.pipeline import atomic
-from rspipe.pipeline.arcstep import LOW_SHARE, UNFAMILIAR, read_pieces, read_sums
+from rspipe.pipeline.arcstep import LOW_SHARE, UNFAMILIAR, PiecesOnDisk, StripSums, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import Counts
 from rspipe.pipeline.generalise import generalise
@@ -43,6 +44,23 @@ class _Sums:
     low: NDArray[np.uint8]
 
 
+class _GoingOn(NamedTuple):
+    """The faces that may go on in the next strip: only of them histograms are kept, whatever the scene's height."""
+
+    faces: NDArray[np.int32]
+    """(k,), ascending."""
+    histograms: Counts
+    """(k, 256): of the confidence under these, over all strips so far."""
+
+    def over(self, found: StripSums, low: NDArray[np.uint8]) -> "_GoingOn":
+        """Go on to the next strip; for faces that ended before it, write into `low` what the histogram says."""
+        faces, histograms = found.faces[found.open], found.histograms.copy()
+        goes_on = np.isin(self.faces, faces, assume_unique=True)
+        low[self.faces[~goes_on]] = histogram_quantiles(self.histograms[~goes_on], LOW_SHARE)
+        histograms[np.searchsorted(faces, self.faces[goes_on])] += self.histograms[goes_on]
+        return _GoingOn(faces, histograms)
+
+
 def assemble(job: VectorizeJob) -> Receipt:
     """Write the polygons of the classes asked for, by class and then by first pixel.
 
@@ -52,7 +70,7 @@ def assemble(job: VectorizeJob) -> Receipt:
     settled = Settled.read(job)
     wanted = np.flatnonzero(np.isin(settled.classes, job.polygon_classes))
     order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
-    arcs = stitch([read_pieces(job, strip) for strip in range(len(job.blocks))])
+    arcs = stitch(PiecesOnDisk(job))
     sums = _sums(job, settled)
     if job.tolerance_m:
         arcs, sums = _generalised(job, arcs, sums)
@@ -64,7 +82,7 @@ def assemble(job: VectorizeJob) -> Receipt:
 def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
     ground, count = measure(job.grid), len(settled.classes)
     level, upright, confidence, unfamiliarity = (np.zeros(count, np.int64) for _ in range(4))
-    low, parts = np.zeros(count, np.uint8), []
+    low, going_on = np.zeros(count, np.uint8), _GoingOn(np.empty(0, np.int32), np.empty((0, 256), np.int64))
     for strip in range(len(job.blocks)):
         found = read_sums(job, strip)
         level[found.faces] += found.level
@@ -72,11 +90,8 @@ def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
         confidence[found.faces] += found.sums
         unfamiliarity[found.faces] += found.unfamiliarity
         low[found.faces] = found.low
-        parts.append((found.faces[found.open], found.histograms))
-    faces, places = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
-    histograms = np.zeros((len(faces), 256), np.int64)
-    np.add.at(histograms, places, np.concatenate([part[1] for part in parts]))
-    low[faces] = histogram_quantiles(histograms, LOW_SHARE)
+        going_on = going_on.over(found, low)
+    low[going_on.faces] = histogram_quantiles(going_on.histograms, LOW_SHARE)
     perimeters_m = level * ground.level.unit + upright * ground.upright.unit
     areas_m2 = np.multiply(settled.areas, ground.areas.unit, dtype=np.float64)
     return _Sums(

@@ -1,6 +1,6 @@
 """Stitch: the pieces that blocks traced become arcs that know nothing of blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,15 +57,15 @@ class _Lines(NamedTuple):
     points: Points
 
 
-def stitch(blocks: Sequence[Pieces]) -> Arcs:
+def stitch(blocks: Iterable[Pieces]) -> Arcs:
     """Join the pieces of all blocks of a raster.
 
     Args:
-        blocks: their points are read once, block after block: they may lie on disk (`numpy.memmap`).
+        blocks: they are gone through twice, and their points only in the second round: these may lie on disk.
     """
-    sides, ends = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("sides", "ends"))
-    kinds = np.concatenate([block.kinds for block in blocks])
-    sizes = np.concatenate([np.diff(block.first) for block in blocks])
+    heads = [(block.sides, block.ends, block.kinds, np.diff(block.first)) for block in blocks]
+    sides, ends, kinds, sizes = (np.concatenate(arrays) for arrays in zip(*heads, strict=True))
+    del heads
     chains = _Chains(*_chain(_mates(kinds, ends)))
     room = np.concatenate([[0], np.cumsum(sizes[chains.steps >> 1])])
     lines = _Lines(
@@ -91,7 +91,7 @@ def stitch(blocks: Sequence[Pieces]) -> Arcs:
     )
 
 
-def _copy_all(blocks: Sequence[Pieces], chains: _Chains, room: Counts, points: Points) -> None:
+def _copy_all(blocks: Iterable[Pieces], chains: _Chains, room: Counts, points: Points) -> None:
     """Copy every piece to its place among the arcs' points, turned round where its arc runs against it."""
     places, backwards = np.empty(len(chains.steps), np.int64), np.empty(len(chains.steps), np.bool_)
     places[chains.steps >> 1] = room[:-1]
