@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline import store
 from rspipe.pipeline.arrayfile import map_large, read_arrays, write_arrays, write_large
-from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces, relabel
-from rspipe.pipeline.facestep import read_part
+from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels
+from rspipe.pipeline.giants import open_faces
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums, piece_lengths
 from rspipe.pipeline.rasters import RasterName
-from rspipe.pipeline.sievestep import Settled
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.trace import Pieces, trace
 from rspipe.pipeline.vectorjob import CLASSES, CONFIDENCE, SIEVED, VectorizeJob
@@ -54,12 +53,13 @@ def draw(job: VectorizeJob, strip: int) -> Receipt:
         EnvironmentFailedError: the disk is full or cannot be written.
     """
     block, ground = job.blocks[strip], measure(job.grid)
-    settled = Settled.read(job)
-    framed = _framed(job, settled, strip)
-    outputs = _write_classes(job, settled.classes[framed.ids], strip, framed.labels[1:-1, 1:-1])
+    scene = open_faces(job)
+    framed = scene.framed(strip)
+    classes = scene.settled.classes[framed.ids]
+    outputs = _write_classes(job, classes, strip, framed.labels[1:-1, 1:-1])
     pieces = trace(framed.labels, block)
     level, upright = (border_lengths(some, pieces.sides, len(framed.ids)) for some in piece_lengths(pieces, ground))
-    inner = Faces(np.ascontiguousarray(framed.labels[1:-1, 1:-1]), settled.classes[framed.ids])
+    inner = Faces(np.ascontiguousarray(framed.labels[1:-1, 1:-1]), classes)
     confidence = job.read(CONFIDENCE, block.rows)
     unfinished = _open(framed.labels)
     sums = StripSums(
@@ -102,39 +102,6 @@ def read_sums(job: VectorizeJob, strip: int) -> StripSums:
     """Return what a strip measured."""
     names = [field.name for field in fields(StripSums)]
     return StripSums(**dict(zip(names, read_arrays(job.arcs_file(strip), *names), strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Framed:
-    """A strip with one pixel more on all sides."""
-
-    labels: Labels
-    """(rows + 2, W + 2): places in `ids`, `NO_FACE` under nodata and outside of the scene."""
-    ids: NDArray[np.int32]
-    """Faces of the scene, ascending."""
-
-
-def _framed(job: VectorizeJob, settled: Settled, strip: int) -> _Framed:
-    """Find the strip's faces again, which is as quick as reading them, and name them as the scene does."""
-    block = job.blocks[strip]
-    height_px, last = block.rows.stop - block.rows.start, len(job.blocks) - 1
-    own = settled.of_strip(strip)
-    above = _edge(settled, strip - 1, read_part(job, strip - 1).bottom) if strip > 0 else None
-    below = _edge(settled, strip + 1, read_part(job, strip + 1).top) if strip < last else None
-    around = [edge[edge != NO_FACE] for edge in (above, below) if edge is not None]
-    ids = np.unique(np.concatenate([own, *around])).astype(np.int32)
-    labels = np.full((height_px + 2, block.width_px + 2), NO_FACE, np.int32)
-    places = np.searchsorted(ids, own).astype(np.int32)
-    relabel(find_faces(job.read(CLASSES, block.rows)), places, labels[1:-1, 1:-1])
-    for row, edge in ((0, above), (-1, below)):
-        if edge is not None:
-            labels[row, 1:-1] = np.where(edge == NO_FACE, NO_FACE, np.searchsorted(ids, edge))
-    return _Framed(labels, ids)
-
-
-def _edge(settled: Settled, strip: int, labels: Labels) -> Labels:
-    edge: Labels = np.append(settled.of_strip(strip), np.int32(NO_FACE))[labels]
-    return edge
 
 
 def _open(labels: Labels) -> NDArray[np.intp]:

@@ -20,8 +20,7 @@ from rspipe.pipeline.areas import AREAS_LAYER, areas_of
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.footprint import extent
 from rspipe.pipeline.geoparquet import GEOMETRY
-from rspipe.pipeline.polygonfile import DATE, fields_of
-from rspipe.pipeline.rasters import RasterName
+from rspipe.pipeline.polygonfile import DATE, ExtraField, fields_of
 from rspipe.pipeline.reproject import Geometries, Reprojection, longest_edge
 from rspipe.pipeline.sceneentry import SceneEntry
 from rspipe.pipeline.style import Style, class_style, outline_style
@@ -46,13 +45,13 @@ class Package:
     polygon_classes: tuple[int, ...]
     """Ids of the classes that become polygons."""
     scenes: tuple[SceneEntry, ...]
-    rasters: tuple[RasterName, ...] = ()
-    """Those on request; see `polygonfile.fields_of`."""
+    extras: tuple[ExtraField, ...] = ()
+    """Fields on request; see `polygonfile.fields_of`."""
 
     @property
     def fields(self) -> pa.Schema:
         """The attributes of the layer of polygons."""
-        return fields_of(self.rasters).append(pa.field("run_id", pa.string()))
+        return fields_of(self.extras).append(pa.field("run_id", pa.string()))
 
     @property
     def drawn(self) -> tuple[LegendClass, ...]:
@@ -165,7 +164,7 @@ def _polygons(package: Package) -> int:
 
 def polygon_batches(package: Package) -> Iterator[pa.RecordBatch]:
     """Yield the polygons of all scenes in the package's CRS, as multipolygons, with its fields."""
-    fields, schema = fields_of(package.rasters), layer_schema(package.fields)
+    fields, schema = fields_of(package.extras), layer_schema(package.fields)
     for scene in package.scenes:
         if scene.polygons is None or scene.grid is None:
             continue

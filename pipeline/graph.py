@@ -148,6 +148,7 @@ class _Build:
             class_minimums_m2=self._plan.class_minimums_m2,
             fill_below_m2=settings.fill_below_m2,
             tolerance_m=settings.tolerance_m,
+            max_vertices=settings.max_vertices,
             rasters=self._plan.rasters,
             strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
         )
@@ -179,6 +180,7 @@ class _Build:
             legend=self._plan.model.card.legend,
             polygon_classes=self._plan.polygon_classes,
             rasters=self._plan.rasters,
+            extras=self._plan.extras,
         )
         return self._task("publish", "files", [task.key for task in read], [publish.VERSION, self._slug], job)
 
@@ -213,7 +215,7 @@ class _Build:
         """What decides the faces and their borders."""
         settings = self._plan.config.vectorize
         areas_m2 = [settings.minimum_area_m2, self._plan.class_minimums_m2, settings.fill_below_m2]
-        return [vectorize.VERSION, asdict(self._plan.model.card.legend), areas_m2]
+        return [vectorize.VERSION, asdict(self._plan.model.card.legend), areas_m2, settings.max_vertices]
 
     def _vectorize_identity(self) -> list[object]:
         attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]

@@ -22,6 +22,7 @@ from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedEr
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
+from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.rasters import RasterName, arranged
 
 DEFAULT_BAND_ROWS = 4
@@ -84,6 +85,11 @@ class RunPlan:
     def rasters(self) -> tuple[RasterName, ...]:
         """Those on request, in one order."""
         return arranged(self.config.infer.rasters)
+
+    @property
+    def extras(self) -> tuple[ExtraField, ...]:
+        """Fields of the polygons that are on request."""
+        return extras_of(self.rasters, self.config.vectorize.max_vertices)
 
     def portable(self, text: str) -> str:
         """Return a message without the folders that the scenes lie in on this machine: it is to be published."""

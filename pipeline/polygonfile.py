@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,17 +25,26 @@ _CERTAIN = [
     ("confidence_p10", pa.float64()),
 ]
 _ORIGIN = [("scene_id", pa.string()), ("acquired_at", DATE), ("model_id", pa.string())]
-UNFAMILIARITY = "unfamiliarity_mean"
+ExtraField = Literal["unfamiliarity_mean", "part_of"]
+UNFAMILIARITY: ExtraField = "unfamiliarity_mean"
+PART_OF: ExtraField = "part_of"
 
 
-def fields_of(rasters: Collection[RasterName]) -> pa.Schema:
+def extras_of(rasters: Collection[RasterName], max_vertices: int | None) -> tuple[ExtraField, ...]:
+    """Return the fields that polygons have for what was asked for."""
+    return ((UNFAMILIARITY,) if "unfamiliarity" in rasters else ()) + (() if max_vertices is None else (PART_OF,))
+
+
+def fields_of(extras: Collection[ExtraField]) -> pa.Schema:
     """Return the attributes of a polygon, in the order of the layer's columns; the layer itself adds `run_id`.
 
     Args:
-        rasters: those on request; `unfamiliarity` gives the polygons a field.
+        extras: see `extras_of`. `part_of` is a number that the parts of one polygon of a scene share, null for those
+            that are whole.
     """
-    unfamiliarity = [(UNFAMILIARITY, pa.float64())] if "unfamiliarity" in rasters else []
-    return pa.schema([*_CERTAIN, *unfamiliarity, *_ORIGIN])
+    unfamiliarity = [(UNFAMILIARITY, pa.float64())] if UNFAMILIARITY in extras else []
+    part_of = [(PART_OF, pa.int64())] if PART_OF in extras else []
+    return pa.schema([*_CERTAIN, *unfamiliarity, *part_of, *_ORIGIN])
 
 
 _SURVEY = b"rspipe:survey"

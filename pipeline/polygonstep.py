@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from rspipe.pipeline import atomic
 from rspipe.pipeline.arcstep import LOW_SHARE, UNFAMILIAR, PiecesOnDisk, StripSums, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
-from rspipe.pipeline.coverage import Counts
+from rspipe.pipeline.coverage import NO_FACE, Counts
 from rspipe.pipeline.generalise import generalise
 from rspipe.pipeline.geoparquet import GEOMETRY, geo_metadata
+from rspipe.pipeline.giants import Parts, open_faces, read_parts
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import histogram_quantiles
-from rspipe.pipeline.polygonfile import UNFAMILIARITY, fields_of
+from rspipe.pipeline.polygonfile import PART_OF, UNFAMILIARITY, fields_of
 from rspipe.pipeline.rasters import KINDS
-from rspipe.pipeline.sievestep import Settled
+from rspipe.pipeline.settled import Settled
 from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.vectorjob import POLYGONS, VectorizeJob
@@ -67,7 +68,7 @@ def assemble(job: VectorizeJob) -> Receipt:
     Raises:
         EnvironmentFailedError: the disk is full or cannot be written.
     """
-    settled = Settled.read(job)
+    settled, parts = open_faces(job).settled, read_parts(job)
     wanted = np.flatnonzero(np.isin(settled.classes, job.polygon_classes))
     order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
     arcs = stitch(PiecesOnDisk(job))
@@ -75,7 +76,7 @@ def assemble(job: VectorizeJob) -> Receipt:
     if job.tolerance_m:
         arcs, sums = _generalised(job, arcs, sums)
     rings = outlines(arcs, len(settled.classes), order)
-    _write(job, _columns(job, settled, sums, order), _geometries(job, arcs, rings))
+    _write(job, _columns(job, (settled, parts), sums, order), _geometries(job, arcs, rings))
     return Receipt(outputs=(job.vectors / POLYGONS,), counts={"polygons": len(order)})
 
 
@@ -89,7 +90,8 @@ def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
         upright[found.faces] += found.upright
         confidence[found.faces] += found.sums
         unfamiliarity[found.faces] += found.unfamiliarity
-        low[found.faces] = found.low
+        # A face that lies beyond the strip's border has no pixel in it, and says 0.
+        low[found.faces] = np.maximum(low[found.faces], found.low)
         going_on = going_on.over(found, low)
     low[going_on.faces] = histogram_quantiles(going_on.histograms, LOW_SHARE)
     perimeters_m = level * ground.level.unit + upright * ground.upright.unit
@@ -111,10 +113,10 @@ def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sum
     return found.arcs, replace(sums, areas_m2=areas_m2, perimeters_m=perimeters_m[:-1])
 
 
-def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) -> list[pa.Array]:
+def _columns(job: VectorizeJob, found: tuple[Settled, Parts | None], sums: _Sums, order: Counts) -> list[pa.Array]:
     """Return the attributes in the order of `fields_of`."""
-    fields, pixels = fields_of(job.rasters), settled.pixels[order]
-    ids = settled.classes[order].astype(np.int32)
+    fields, pixels = fields_of(job.extras), found[0].pixels[order]
+    ids = found[0].classes[order].astype(np.int32)
     names = pa.array([entry.name for entry in job.legend.classes], pa.string())
     columns = {
         "class_id": pa.array(ids),
@@ -124,10 +126,18 @@ def _columns(job: VectorizeJob, settled: Settled, sums: _Sums, order: Counts) ->
         "confidence_mean": pa.array(sums.confidence[order] / pixels / CONFIDENCE_SCALE),
         "confidence_p10": pa.array(sums.low[order] / CONFIDENCE_SCALE),
         UNFAMILIARITY: pa.array(sums.unfamiliarity[order] / pixels * KINDS[UNFAMILIAR].scale),
+        PART_OF: _part_of(found[1], order),
     }
     for name, value in (("scene_id", job.scene_id), ("acquired_at", job.acquired_at), ("model_id", job.model_id)):
         columns[name] = pa.repeat(pa.scalar(value, fields.field(name).type), len(order))
     return [columns[field.name] for field in fields]
+
+
+def _part_of(parts: Parts | None, order: Counts) -> pa.Array:
+    if parts is None:
+        return pa.nulls(len(order), pa.int64())
+    wholes = parts.wholes[order].astype(np.int64)
+    return pa.array(wholes, mask=wholes == NO_FACE)
 
 
 def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDArray[np.object_]]:
@@ -148,7 +158,7 @@ def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDAr
 
 
 def _write(job: VectorizeJob, attributes: list[pa.Array], batches: Iterator[NDArray[np.object_]]) -> None:
-    fields = fields_of(job.rasters).append(pa.field(GEOMETRY, pa.binary()))
+    fields = fields_of(job.extras).append(pa.field(GEOMETRY, pa.binary()))
     schema = fields.with_metadata({"geo": json.dumps(geo_metadata(job.grid.crs_wkt, ["Polygon"]))})
     with (
         atomic.replacing(job.vectors / POLYGONS) as path,

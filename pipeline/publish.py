@@ -18,7 +18,7 @@ from rspipe.pipeline.layerformat import SUFFIXES, LayerFormat
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Vouched
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
-from rspipe.pipeline.polygonfile import PolygonFile, fields_of, open_polygons, publish_polygons
+from rspipe.pipeline.polygonfile import ExtraField, PolygonFile, fields_of, open_polygons, publish_polygons
 from rspipe.pipeline.rasters import KINDS, RasterName
 from rspipe.pipeline.reproject import same_crs
 from rspipe.pipeline.sceneentry import SceneEntry
@@ -56,6 +56,8 @@ class PublishSceneJob:
     """Ids of the classes that became polygons."""
     rasters: tuple[RasterName, ...] = ()
     """Those on request."""
+    extras: tuple[ExtraField, ...] = ()
+    """Fields of the polygons that are on request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ class PublishRunRequest:
     scenes: tuple[SceneOutcome, ...]
     rasters: tuple[RasterName, ...] = ()
     """Those on request, of every scene."""
+    extras: tuple[ExtraField, ...] = ()
+    """Fields of the polygons that are on request."""
     formats: tuple[LayerFormat, ...] = ()
     """Further formats of the layer of polygons."""
 
@@ -124,7 +128,7 @@ def publish_scene(job: PublishSceneJob) -> Receipt:
         cog.write_classes(room / CLASSES, classes, job.grid, job.legend, provenance)
         cog.write_raster(room / CONFIDENCE, confidence, job.grid, cog.CONFIDENCE, provenance)
         polygons = publish_polygons(
-            (vectors / POLYGONS, room / POLYGONS), fields_of(job.rasters), crs_wkt=job.grid.crs_wkt, survey=found
+            (vectors / POLYGONS, room / POLYGONS), fields_of(job.extras), crs_wkt=job.grid.crs_wkt, survey=found
         )
         quicklook.draw(room / QUICKLOOK, _picture(job))
         for name in job.rasters:
@@ -159,7 +163,7 @@ def publish_run(request: PublishRunRequest) -> Manifest:
         legend=request.legend,
         polygon_classes=request.polygon_classes,
         scenes=tuple(_entry(outcome, files.get(outcome.scene), request.legend) for outcome in outcomes),
-        rasters=request.rasters,
+        extras=request.extras,
     )
     with atomic.replacing(layout.geopackage(request.workflow)) as path:
         geopackage.write(path, package)

@@ -172,6 +172,7 @@ class _Run:
             output_crs=plan.config.output.crs,
             formats=plan.config.output.formats,
             rasters=plan.rasters,
+            extras=plan.extras,
             scenes=tuple(outcomes),
         )
 

@@ -1,47 +1,21 @@
 """The step `sieve`: the faces of all strips become those of the scene, and small ones go into their neighbours."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline import store
-from rspipe.pipeline.arrayfile import read_arrays, write_arrays
 from rspipe.pipeline.contacts import Contacts, borders, contacts_between, exposed_between
 from rspipe.pipeline.coverage import Counts, Holes, sieve
 from rspipe.pipeline.facestep import read_contacts, read_exposed, read_part, read_sizes
+from rspipe.pipeline.giants import cut
 from rspipe.pipeline.ground import Ground, measure
+from rspipe.pipeline.settled import Settled, Sifted
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.unite import Part, United, unite
 from rspipe.pipeline.vectorjob import CLASSES, SIEVED, VectorizeJob
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """The scene's faces after the sieve, numbered by their first pixels."""
-
-    classes: NDArray[np.uint8]
-    """(m,)."""
-    pixels: Counts
-    areas: Counts
-    """In units of `ground.areas.unit`."""
-    first: Counts
-    """(strips + 1,): the faces that were found in strip i are first[i] .. first[i + 1] of `numbers`."""
-    numbers: NDArray[np.int32]
-    """The face of the scene that each of them became part of."""
-
-    @classmethod
-    def read(cls, job: VectorizeJob) -> Self:
-        """Read what the step left."""
-        names = ("classes", "pixels", "areas", "first", "numbers")
-        return cls(**dict(zip(names, read_arrays(job.sieve_file, *names), strict=True)))
-
-    def of_strip(self, strip: int) -> NDArray[np.int32]:
-        """Return the faces of the scene that a strip's faces became part of."""
-        return self.numbers[self.first[strip] : self.first[strip + 1]]
 
 
 def settle(job: VectorizeJob) -> Receipt:
@@ -63,17 +37,21 @@ def settle(job: VectorizeJob) -> Receipt:
         total = np.zeros(len(merged.classes), np.int64)
         np.add.at(total, merged.numbers, sizes)
         totals.append(total)
-    settled: dict[str, NDArray[Any]] = {
-        "classes": merged.classes,
-        "pixels": totals[0],
-        "areas": totals[1],
-        "first": np.cumsum([0, *(len(numbers) for numbers in united.numbers)]),
-        "numbers": merged.numbers[np.concatenate(united.numbers)],
-    }
-    write_arrays(job.sieve_file, settled)
+    settled = Settled(
+        classes=merged.classes,
+        pixels=totals[0],
+        areas=totals[1],
+        first=np.cumsum([0, *(len(numbers) for numbers in united.numbers)]),
+        numbers=merged.numbers[np.concatenate(united.numbers)],
+    )
+    outputs = [job.sieve_file, *_lay_out(job)]
+    settled.write(job.sieve_file)
+    if job.max_vertices is not None:
+        cut(Sifted(job, settled), job.max_vertices)
+        outputs += [job.chequered_file, job.parts_file]
     counts = _counts(job, merged.classes, totals[0], np.multiply(totals[1], ground.areas.unit, dtype=np.float64))
     counts |= {"faces": len(merged.classes), "sieved_faces": len(pixels) - len(merged.classes)}
-    return Receipt(outputs=(job.sieve_file, *_lay_out(job)), counts=counts)
+    return Receipt(outputs=tuple(outputs), counts=counts)
 
 
 def _lay_out(job: VectorizeJob) -> tuple[Path, ...]:

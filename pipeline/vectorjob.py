@@ -14,6 +14,7 @@ from rspipe.catalogs.scene import Grid
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import Ground
+from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.trace import Block
 
@@ -54,6 +55,10 @@ class VectorizeJob:
     """Smaller faces that lie wholly inside of one other face become part of it."""
     tolerance_m: float = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
+    max_vertices: int | None = None
+    """Polygons with more, before corners go, are split; see `giants`."""
+    cell_px: int = 1024
+    """Side of the cells that they are split into, from the scene's upper left corner."""
     rasters: tuple[RasterName, ...] = ()
     """Those on request beside `classes` and `confidence`; see `polygonfile.fields_of`."""
     strip_rows_px: int
@@ -83,9 +88,24 @@ class VectorizeJob:
         return self.vectors / f"faces-{strip:05d}.npz"
 
     @property
+    def extras(self) -> tuple[ExtraField, ...]:
+        """Fields of the polygons that are on request."""
+        return extras_of(self.rasters, self.max_vertices)
+
+    @property
     def sieve_file(self) -> Path:
         """Where the step `sieve` puts what becomes of every face."""
         return self.vectors / "sieve.npz"
+
+    @property
+    def chequered_file(self) -> Path:
+        """Where the step `sieve` puts what becomes of every face once giants are cut."""
+        return self.vectors / "chequered.npz"
+
+    @property
+    def parts_file(self) -> Path:
+        """Where it puts which faces were cut."""
+        return self.vectors / "parts.npz"
 
     def arcs_file(self, strip: int) -> Path:
         """Return where the step `arcs` puts the pieces of arcs and the sums of a strip."""

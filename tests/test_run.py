@@ -72,9 +72,12 @@ def test_rasters_on_request_are_published_with_their_scale_and_go_when_nobody_as
         assert raster.read(1)[valid].max() > 0
     listed = {Path(output["path"]).name for output in manifest(place)["outputs"]}
     assert {"unfamiliarity.tif", "probabilities.tif", "margin.tif"} <= listed
-    assert place.run("infer.rasters=[margin]").code == 0
+    assert place.run("infer.rasters=[margin]", "vectorize.max_vertices=1000").code == 0
     assert not (published / "unfamiliarity.tif").exists()
     assert (published / "margin.tif").exists()
+    layer = pyogrio.read_dataframe(place.out / "tiny.gpkg", layer="tiny")
+    assert layer.part_of.isna().all()
+    assert "unfamiliarity_mean" not in layer
 
 
 def test_the_resolved_configuration_is_saved_and_loads_again(finished: Place) -> None:

@@ -67,9 +67,9 @@ def vectorize(job: VectorizeJob) -> dict[str, int | float]:
     return counts
 
 
-def random_classes(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    coarse = np.random.default_rng(seed).integers(0, 3, (height // 5 + 1, width // 5 + 1))
-    classes = np.kron(coarse, np.ones((5, 5), int))[:height, :width].astype(np.uint8)
+def random_classes(height: int, width: int, seed: int = 0, side_px: int = 5) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(seed).integers(0, 3, (height // side_px + 1, width // side_px + 1))
+    classes = np.kron(coarse, np.ones((side_px, side_px), int))[:height, :width].astype(np.uint8)
     noise = np.random.default_rng(seed + 1).random(classes.shape)
     classes[noise < 0.1] = 1
     classes[noise > 0.95] = 255
@@ -102,8 +102,9 @@ def test_the_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tolerance_m", [0.0, 60.0])
 @pytest.mark.parametrize("strip_rows_px", [64, 128])
-def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int, tolerance_m: float) -> None:
-    classes, confidence = random_classes(200, 150), np.random.default_rng(3).integers(0, 255, (200, 150))
+@pytest.mark.parametrize("side_px", [5, 8], ids=["between strips", "along strips"])
+def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int, tolerance_m: float, side_px: int) -> None:
+    classes, confidence = random_classes(200, 150, 0, side_px), np.random.default_rng(3).integers(1, 255, (200, 150))
     confidence[classes == 255] = 255
     whole, cut = (
         make_job(tmp_path / name, classes, confidence.astype(np.uint8), strip_rows_px=rows, tolerance_m=tolerance_m)
