@@ -11,7 +11,7 @@ from rspipe.pipeline import arcstep, facestep, polygonstep, sievestep
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.vectorjob import VectorizeJob, VectorStep
 
-VERSION = 2
+VERSION = 3
 """Part of every key: raised when the same input would give other bytes."""
 
 

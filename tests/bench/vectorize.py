@@ -3,14 +3,14 @@
     cd tests
     python -m bench.vectorize run --side 4096 --rounds 3 --peers PYTHON    # an interpreter that has the peers
     python -m bench.vectorize run --side 10980 --method ours --method contourrs
-    python -m bench.vectorize run --side 40000 --method ours
+    python -m bench.vectorize run --side 40000 --method ours --split 100000
 
 The raster is three octaves of smoothed noise cut into four classes, all of them traced, 4-connected; `--salt` sets one
 pixel in 200 at random. Every run is a process of its own: it compiles and warms up on a small raster, then reads its
 input and goes all the way. `engine` hands back shapely's polygons with class, true area and perimeter, the peers
 polygons and class; `ours` is the stage as tasks run it, from Zarr to GeoParquet on disk, with statistics of confidence
-and the sieved raster. Memory is the peak above the process that has imported everything and warmed up. Methods take
-turns, round after round.
+and the sieved raster; `--split` is its `vectorize.max_vertices`. Memory is the peak above the process that has imported
+everything and warmed up. Methods take turns, round after round.
 """
 
 import argparse
@@ -69,19 +69,19 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def ours(path: Path, threads: int) -> int:
+def ours(path: Path, threads: int, max_vertices: int | None) -> int:
     """Take all steps of the stage, strips of one step on several threads."""
     from rspipe.pipeline.vectorize import run_vectorize, steps
 
     polygons = 0
     with ThreadPoolExecutor(threads) as pool:
-        for together in steps(job_of(path)):
+        for together in steps(job_of(path, max_vertices)):
             for receipt in pool.map(run_vectorize, together):
                 polygons += int(receipt.counts.get("polygons", 0))
     return polygons
 
 
-def engine(path: Path, threads: int) -> int:
+def engine(path: Path, threads: int, _: int | None) -> int:
     """Go from a raster in memory to shapely's polygons and their attributes."""
     from bench.engine import polygons_of
 
@@ -89,7 +89,7 @@ def engine(path: Path, threads: int) -> int:
     return len(polygons_of(classes, grid_of(len(classes)), threads)[0])
 
 
-def job_of(path: Path) -> "VectorizeJob":
+def job_of(path: Path, max_vertices: int | None) -> "VectorizeJob":
     """Return the job of a raster stored by `store`."""
     from rspipe.catalogs.legends import Legend, LegendClass
     from rspipe.pipeline import store
@@ -100,7 +100,8 @@ def job_of(path: Path) -> "VectorizeJob":
     return VectorizeJob(
         scene="bench", scene_id="bench", acquired_at=None, model_id="bench", grid=grid, inferred=path / "inferred.zarr",
         vectors=path / "vectors", legend=Legend("bench", tuple(LegendClass(i, str(i), "#000000") for i in range(4))),
-        polygon_classes=(0, 1, 2, 3), minimum_area_m2=0.0, strip_rows_px=strip_rows_px(grid.width_px, 1024),
+        polygon_classes=(0, 1, 2, 3), minimum_area_m2=0.0, max_vertices=max_vertices,
+        strip_rows_px=strip_rows_px(grid.width_px, 1024),
     )  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def save(classes: "NDArray[np.uint8]", path: Path) -> None:
             array[row : row + 1024, :] = rows if name == "classes" else 254 - rows * np.uint8(17)
 
 
-def by_rasterio(path: Path, _: int) -> int:
+def by_rasterio(path: Path, *_: int | None) -> int:
     """Trace and make shapely's polygons the usual way."""
     import shapely.geometry
     from rasterio.features import shapes
@@ -145,7 +146,7 @@ def by_rasterio(path: Path, _: int) -> int:
     return len(found)
 
 
-def by_contourrs(path: Path, _: int) -> int:
+def by_contourrs(path: Path, *_: int | None) -> int:
     """Trace into Arrow and make shapely's polygons."""
     import pyarrow as pa
     import shapely
@@ -154,7 +155,7 @@ def by_contourrs(path: Path, _: int) -> int:
     return len(shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)))
 
 
-def by_xarray_spatial(path: Path, _: int) -> int:
+def by_xarray_spatial(path: Path, *_: int | None) -> int:
     """Trace by numba and make shapely's polygons."""
     import shapely
     import xarray
@@ -165,21 +166,21 @@ def by_xarray_spatial(path: Path, _: int) -> int:
     return len([shapely.Polygon(rings[0], rings[1:]) for rings in outlines])
 
 
-RUNS: "dict[str, Callable[[Path, int], int]]" = {
+RUNS: "dict[str, Callable[[Path, int, int | None], int]]" = {
     "ours": ours, "engine": engine, "rasterio": by_rasterio, "contourrs": by_contourrs,
     "xarray-spatial": by_xarray_spatial,
 }  # fmt: skip
 
 
-def one(method: str, folder: Path, threads: int) -> None:
+def one(method: str, folder: Path, threads: int, max_vertices: int | None) -> None:
     """Warm up, run one method once, and print what it took as JSON."""
     start_s = time.perf_counter()
-    RUNS[method](folder / "small", threads)
+    RUNS[method](folder / "small", threads, max_vertices)
     warm_s = time.perf_counter() - start_s
     forget_peak()
     idle_bytes = peak_bytes()
     start_s, cpu_s = time.perf_counter(), time.process_time()
-    polygons = RUNS[method](folder / "large", threads)
+    polygons = RUNS[method](folder / "large", threads, max_vertices)
     print(
         json.dumps(
             {
@@ -204,6 +205,7 @@ def run(options: argparse.Namespace) -> None:
             for method, lines in found.items():
                 python = sys.executable if method in {"ours", "engine"} else str(options.peers or sys.executable)
                 command = [python, "-m", "bench.vectorize", "one", method, str(folder), str(options.threads)]
+                command += [str(options.split)] if options.split else []
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 lines.append(json.loads(done.stdout.splitlines()[-1]))
         print(f"{options.side} x {options.side}{' salted' if options.salt else ''}, {options.threads} threads")
@@ -230,17 +232,19 @@ def main() -> None:
     running.add_argument("--salt", action="store_true")
     running.add_argument("--rounds", type=int, default=3)
     running.add_argument("--threads", type=int, default=1, help="of ours")
+    running.add_argument("--split", type=int, help="vertices of a polygon beyond which ours splits it")
     running.add_argument("--method", action="append", choices=METHODS)
     running.add_argument("--peers", type=Path, help="an interpreter that has the peers")
     single = commands.add_parser("one", help="one run, as `run` starts it")
     single.add_argument("method", choices=METHODS)
     single.add_argument("folder", type=Path)
     single.add_argument("threads", type=int)
+    single.add_argument("split", type=int, nargs="?")
     options = parser.parse_args()
     if options.command == "run":
         run(options)
     else:
-        one(options.method, options.folder, options.threads)
+        one(options.method, options.folder, options.threads, options.split)
 
 
 if __name__ == "__main__":
