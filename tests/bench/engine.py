@@ -11,16 +11,20 @@ from numpy.typing import NDArray
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.assemble import outlines, ring_points
 from rspipe.pipeline.coverage import NO_FACE, find_faces, relabel
+from rspipe.pipeline.generalise import generalise
 from rspipe.pipeline.ground import Ground, measure
+from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import face_areas, piece_lengths
-from rspipe.pipeline.stitch import stitch
+from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.trace import Block, Pieces, trace
 from rspipe.pipeline.unite import Part, United, unite
 
 STRIP_PX = 1 << 22
 
 
-def polygons_of(classes: NDArray[np.uint8], grid: Grid, threads: int) -> tuple[NDArray[np.object_], dict[str, Any]]:
+def polygons_of(
+    classes: NDArray[np.uint8], grid: Grid, threads: int, tolerance_m: float = 0.0
+) -> tuple[NDArray[np.object_], dict[str, Any]]:
     """Return all faces as polygons on the map, with class, true area and perimeter."""
     ground = measure(grid)
     height_px, width_px = classes.shape
@@ -40,6 +44,12 @@ def polygons_of(classes: NDArray[np.uint8], grid: Grid, threads: int) -> tuple[N
         count = len(united.classes)
         drawn = list(pool.map(lambda place: _drawn(classes, (parts, united), place, ground), range(len(blocks))))
     arcs = stitch([pieces for pieces, _ in drawn])
+    areas_m2 = united.total(areas) * ground.areas.unit
+    perimeters_m = np.sum([lengths for _, lengths in drawn], axis=0)
+    if tolerance_m:
+        simpler = generalise(arcs, ground, tolerance_m**2 / ground.middle_pixel_m2)
+        arcs, areas_m2 = simpler.arcs, areas_m2 + simpler.gains(count) * ground.areas.unit
+        perimeters_m = _perimeters_m(arcs, arc_lengths_m(arcs, grid), count)
     order = np.argsort(united.classes, kind="stable")
     rings = outlines(arcs, count, order)
     nodes, begins = ring_points(arcs, rings, slice(0, len(rings.first_step) - 1))
@@ -47,8 +57,6 @@ def polygons_of(classes: NDArray[np.uint8], grid: Grid, threads: int) -> tuple[N
     shapes = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON, corner + nodes[:, ::-1] * step_m, (begins, rings.first_ring)
     )
-    areas_m2 = united.total(areas) * ground.areas.unit
-    perimeters_m = np.sum([lengths for _, lengths in drawn], axis=0)
     return shapes, {"class": united.classes[order], "area_m2": areas_m2[order], "perimeter_m": perimeters_m[order]}
 
 
@@ -71,5 +79,9 @@ def _drawn(
     pieces = trace(labels, block)
     level, upright = piece_lengths(pieces, ground)
     lengths_m = level * ground.level.unit + upright * ground.upright.unit
-    sides, faces = pieces.sides.reshape(-1), len(united.classes)
-    return pieces, np.bincount(np.where(sides < 0, faces, sides), np.repeat(lengths_m, 2), faces + 1)[:-1]
+    return pieces, _perimeters_m(pieces, lengths_m, len(united.classes))
+
+
+def _perimeters_m(lines: Pieces | Arcs, lengths_m: NDArray[np.float64], faces: int) -> NDArray[np.float64]:
+    sides = lines.sides.reshape(-1)
+    return np.bincount(np.where(sides < 0, faces, sides), np.repeat(lengths_m, 2), faces + 1)[:-1]

@@ -8,9 +8,10 @@
 The raster is three octaves of smoothed noise cut into four classes, all of them traced, 4-connected; `--salt` sets one
 pixel in 200 at random. Every run is a process of its own: it compiles and warms up on a small raster, then reads its
 input and goes all the way. `engine` hands back shapely's polygons with class, true area and perimeter, the peers
-polygons and class; `ours` is the stage as tasks run it, from Zarr to GeoParquet on disk, with statistics of confidence
-and the sieved raster; `--split` is its `vectorize.max_vertices`. Memory is the peak above the process that has imported
-everything and warmed up. Methods take turns, round after round.
+polygons and class; `generalised` and `coverage-simplify` take corners away from the engine's; `ours` is the stage as
+tasks run it, from Zarr to GeoParquet on disk, with statistics of confidence and the sieved raster; `--split` is its
+`vectorize.max_vertices`. Memory is the peak above the process that has imported everything and warmed up. Methods take
+turns, round after round.
 """
 
 import argparse
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 MIB = 2**20
 TILE_PX = 10_980
 SMALL_PX = 256
-METHODS = ("ours", "engine", "rasterio", "contourrs", "xarray-spatial")
+TOLERANCE_M = 20.0
+"""Twice a pixel."""
 
 
 def natural(side_px: int, *, salt: bool) -> "NDArray[np.uint8]":
@@ -87,6 +89,24 @@ def engine(path: Path, threads: int, _: int | None) -> int:
 
     classes = np.load(path / "classes.npy")
     return len(polygons_of(classes, grid_of(len(classes)), threads)[0])
+
+
+def generalised(path: Path, threads: int, _: int | None) -> int:
+    """Go the same way, and take away corners whose triangles are smaller than `TOLERANCE_M` squared."""
+    from bench.engine import polygons_of
+
+    classes = np.load(path / "classes.npy")
+    return len(polygons_of(classes, grid_of(len(classes)), threads, TOLERANCE_M)[0])
+
+
+def coverage_simplified(path: Path, threads: int, _: int | None) -> int:
+    """Let GEOS take them away from the engine's polygons, which it takes for a coverage."""
+    import shapely
+    from bench.engine import polygons_of
+
+    classes = np.load(path / "classes.npy")
+    polygons = polygons_of(classes, grid_of(len(classes)), threads)[0]
+    return len(shapely.coverage_simplify(polygons, TOLERANCE_M))
 
 
 def job_of(path: Path, max_vertices: int | None) -> "VectorizeJob":
@@ -168,7 +188,7 @@ def by_xarray_spatial(path: Path, *_: int | None) -> int:
 
 RUNS: "dict[str, Callable[[Path, int, int | None], int]]" = {
     "ours": ours, "engine": engine, "rasterio": by_rasterio, "contourrs": by_contourrs,
-    "xarray-spatial": by_xarray_spatial,
+    "xarray-spatial": by_xarray_spatial, "generalised": generalised, "coverage-simplify": coverage_simplified,
 }  # fmt: skip
 
 
@@ -200,10 +220,11 @@ def run(options: argparse.Namespace) -> None:
         folder = Path(name)
         save(natural(SMALL_PX, salt=options.salt), folder / "small")
         save(natural(options.side, salt=options.salt), folder / "large")
-        found: dict[str, list[dict[str, float]]] = {method: [] for method in options.method or METHODS}
+        found: dict[str, list[dict[str, float]]] = {method: [] for method in options.method or RUNS}
         for _ in range(options.rounds):
             for method, lines in found.items():
-                python = sys.executable if method in {"ours", "engine"} else str(options.peers or sys.executable)
+                theirs = method in {"rasterio", "contourrs", "xarray-spatial"}
+                python = str(options.peers or sys.executable) if theirs else sys.executable
                 command = [python, "-m", "bench.vectorize", "one", method, str(folder), str(options.threads)]
                 command += [str(options.split)] if options.split else []
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -233,10 +254,10 @@ def main() -> None:
     running.add_argument("--rounds", type=int, default=3)
     running.add_argument("--threads", type=int, default=1, help="of ours")
     running.add_argument("--split", type=int, help="vertices of a polygon beyond which ours splits it")
-    running.add_argument("--method", action="append", choices=METHODS)
+    running.add_argument("--method", action="append", choices=RUNS)
     running.add_argument("--peers", type=Path, help="an interpreter that has the peers")
     single = commands.add_parser("one", help="one run, as `run` starts it")
-    single.add_argument("method", choices=METHODS)
+    single.add_argument("method", choices=RUNS)
     single.add_argument("folder", type=Path)
     single.add_argument("threads", type=int)
     single.add_argument("split", type=int, nargs="?")
