@@ -91,7 +91,7 @@ class DotHead(nn.Module):
     def forward(self, atoms: Tensor, x: Tensor) -> Tensor:
         """Return logits (B, N, H, W) from atoms (B, N, D) and what `ShuffleUpsampler` returned."""
         logits = compared(x, self.classes(atoms))
-        return smoothed(logits) if self.smooth else logits
+        return smoothed(logits) if self.smooth and not self.training else logits
 
 
 class PlainHead(nn.Module):
@@ -106,4 +106,4 @@ class PlainHead(nn.Module):
         """Return logits (B, N, H, W) from what `ShuffleUpsampler` returned."""
         vectors = self.classes.weight.expand(len(x), -1, -1)
         logits = compared(x, vectors) + self.classes.bias.view(-1, 1, 1)
-        return smoothed(logits) if self.smooth else logits
+        return smoothed(logits) if self.smooth and not self.training else logits

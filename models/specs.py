@@ -76,7 +76,8 @@ class D2LSSpec(StrictModel):
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
     smooth: bool = False
-    """Average logits over the length of a cell, so that borders do not follow the cells of 4 px; the paper does not."""
+    """In evaluation, average logits over the length of a cell: borders do not follow the cells of 4 px then. The paper
+    does not."""
 
     @model_validator(mode="before")
     @classmethod

@@ -101,6 +101,8 @@ class VectorizeSettings(Section):
     """Smaller faces that lie wholly inside of one other face become part of it; 0 fills none. Never nodata."""
     tolerance_m: Annotated[float, Field(ge=0), Effect.BYTES] = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
+    smooth: Annotated[bool, Effect.BYTES] = False
+    """Corners become curves, after some of them went; best with a `tolerance_m` of about two pixels."""
     max_vertices: Annotated[int | None, Field(ge=1000), Effect.BYTES] = None
     """Polygons with more, before corners go, are split on a grid of 1024 pixels; null splits none."""
 

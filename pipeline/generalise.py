@@ -2,6 +2,10 @@
 
 Visvalingam and Whyatt (1993): the corner whose triangle with its neighbours is smallest goes first. It may only go if
 that triangle holds no corner of any arc: then no arc can come to cross another one, and no island can change its face.
+
+Smooth: the corners that are left become curves, quadratic B-splines, each inside the triangle of a corner and the
+middles of its two edges. A corner stays where that triangle holds another one. Where it holds none no edge reaches into
+it, nor does the triangle of any other corner that holds none; so curves may be drawn in all of them at once.
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +21,15 @@ from rspipe.pipeline.ground import Ground, Lattice
 from rspipe.pipeline.stitch import CLOSED, Arcs
 from rspipe.pipeline.trace import Points
 
+_Corner = Points | tuple[int, int]
 _ALONE = -1
 _GONE = -1
+
+
+CURVE_PARTS = 32
+"""Points of curves lie on a lattice of so many parts of a pixel, exactly: at quarters of their way."""
+_CUT_SHARE = 3 / 32
+"""Of a corner's triangle with its neighbours, so much lies between the corner and the points of its curve."""
 
 
 class _Lattice(NamedTuple):
@@ -66,13 +77,39 @@ def generalise(arcs: Arcs, ground: Ground, smallest_px2: float) -> Generalised:
         ground: of the raster.
         smallest_px2: area of a triangle, in pixels.
     """
-    height_px, width_px = int(ground.areas.rows[-1]) + 1, int(ground.areas.columns[-1]) + 1
-    lattice = _Lattice(np.zeros(((height_px + 1) * (width_px + 1) + 7) // 8, np.uint8), width_px + 1)
+    lattice = _empty_lattice(ground)
     kinds = (_pairs(arcs.ends), (arcs.sides != NO_FACE).all(axis=1))
     lost = np.zeros(len(arcs), np.int64)
     lines = (arcs.starts, arcs.sizes, arcs.points)
     sizes = _generalise(_Rule(lattice, ground.areas, 2 * smallest_px2), lines, kinds, lost)
     return Generalised(arcs=replace(arcs, sizes=sizes), lost=lost)
+
+
+def smooth(arcs: Arcs, ground: Ground) -> Generalised:
+    """Turn corners into curves.
+
+    Nodes stay, and so does the border of the valid data. Which corners do too hangs on the corners before, so it does
+    not matter where one begins.
+
+    Args:
+        arcs: the whole coverage, in whole pixels.
+        ground: of the raster.
+    """
+    lattice, lost = _empty_lattice(ground), np.zeros(len(arcs), np.int64)
+    lines = (arcs.starts, arcs.sizes, arcs.points)
+    kinds = (arcs.ends[:, 0] == CLOSED, (arcs.sides != NO_FACE).all(axis=1))
+    curved = _curved(lattice, lines, kinds)
+    sizes = _curve_sizes(lines, kinds[0], curved)
+    starts = np.cumsum(sizes) - sizes
+    points = np.empty((int(sizes.sum()), 2), np.int32)
+    _draw_curves(ground.areas, (lines, kinds[0], curved), (starts, sizes, points), lost)
+    smoothed = replace(arcs, starts=starts, sizes=sizes, points=points, parts=CURVE_PARTS)
+    return Generalised(arcs=smoothed, lost=lost)
+
+
+def _empty_lattice(ground: Ground) -> _Lattice:
+    height_px, width_px = int(ground.areas.rows[-1]) + 1, int(ground.areas.columns[-1]) + 1
+    return _Lattice(np.zeros(((height_px + 1) * (width_px + 1) + 7) // 8, np.uint8), width_px + 1)
 
 
 def _pairs(ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -200,8 +237,7 @@ def _holds_corner(lattice: _Lattice, triangle: tuple[Points, Points, Points]) ->
     left, right = min(one[1], middle[1], other[1]), max(one[1], middle[1], other[1])
     for row in range(top, bottom + 1):
         for column in range(left, right + 1):
-            node = np.int64(row) * lattice.columns + column
-            if not (lattice.bits[node >> 3] >> (node & 7)) & 1:
+            if not _stands(lattice, row, column):
                 continue
             own = (row == one[0] and column == one[1]) or (row == middle[0] and column == middle[1])
             if own or (row == other[0] and column == other[1]):
@@ -212,7 +248,13 @@ def _holds_corner(lattice: _Lattice, triangle: tuple[Points, Points, Points]) ->
 
 
 @compiled
-def _is_inside(row: int, column: int, triangle: tuple[Points, Points, Points]) -> bool:
+def _stands(lattice: _Lattice, row: int, column: int) -> bool:
+    node = np.int64(row) * lattice.columns + column
+    return bool((lattice.bits[node >> 3] >> (node & 7)) & 1)
+
+
+@compiled
+def _is_inside(row: int, column: int, triangle: tuple[_Corner, _Corner, _Corner]) -> bool:
     one, middle, other = triangle
     first = _side(one, middle, row, column)
     second = _side(middle, other, row, column)
@@ -221,7 +263,7 @@ def _is_inside(row: int, column: int, triangle: tuple[Points, Points, Points]) -
 
 
 @compiled
-def _side(one: Points, other: Points, row: int, column: int) -> int:
+def _side(one: _Corner, other: _Corner, row: int, column: int) -> int:
     down, right = np.int64(other[0]) - one[0], np.int64(other[1]) - one[1]
     return int(down * (column - one[1]) - right * (row - one[0]))
 
@@ -236,3 +278,95 @@ def _put(lattice: _Lattice, point: Points) -> None:
 def _lift(lattice: _Lattice, point: Points) -> None:
     node = np.int64(point[0]) * lattice.columns + point[1]
     lattice.bits[node >> 3] &= ~np.uint8(1 << (node & 7))
+
+
+@kept
+def _curved(
+    lattice: _Lattice,
+    lines: tuple[NDArray[np.int64], NDArray[np.int64], Points],
+    kinds: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Return (p,): which points become curves; the last point of a closed arc, which is its first, does not count."""
+    starts, sizes, points = lines
+    closed, inner = kinds
+    curved = np.zeros(points.shape[0], np.bool_)
+    for arc in range(starts.size):
+        for place in range(starts[arc], starts[arc] + sizes[arc]):
+            _put(lattice, points[place])
+    for arc in range(starts.size):
+        if inner[arc]:
+            line = points[starts[arc] : starts[arc] + sizes[arc]]
+            for place in range(0 if closed[arc] else 1, sizes[arc] - 1):
+                one, other = line[place - 1 if place > 0 else sizes[arc] - 2], line[place + 1]
+                curved[starts[arc] + place] = _is_free(lattice, one, line[place], other)
+    return curved
+
+
+@compiled
+def _is_free(lattice: _Lattice, one: Points, corner: Points, other: Points) -> bool:
+    """Tell whether the triangle of a corner and the middles of its edges holds no other; a straight way has none."""
+    if _doubled_area(one, corner, other) == 0:
+        return False
+    row, column = 2 * corner[0], 2 * corner[1]
+    before, after = (corner[0] + one[0], corner[1] + one[1]), (corner[0] + other[0], corner[1] + other[1])
+    top, bottom = min(row, before[0], after[0]), max(row, before[0], after[0])
+    left, right = min(column, before[1], after[1]), max(column, before[1], after[1])
+    for level in range((top + 1) // 2, bottom // 2 + 1):
+        for upright in range((left + 1) // 2, right // 2 + 1):
+            own = level == corner[0] and upright == corner[1]
+            if own or not _stands(lattice, level, upright):
+                continue
+            if _is_inside(2 * level, 2 * upright, (before, (row, column), after)):
+                return False
+    return True
+
+
+@kept
+def _curve_sizes(
+    lines: tuple[NDArray[np.int64], NDArray[np.int64], Points], closed: NDArray[np.bool_], curved: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return (n,): how many points each arc has with its curves."""
+    starts, sizes, _ = lines
+    found = np.empty(starts.size, np.int64)
+    for arc in range(starts.size):
+        own = curved[starts[arc] : starts[arc] + sizes[arc] - 1]
+        found[arc] = 1
+        for place in range(own.size):
+            follows = own[place - 1] if place > 0 else closed[arc] and own[-1]
+            found[arc] += (4 if follows else 5) if own[place] else 1
+    return found
+
+
+@kept
+def _draw_curves(
+    areas: Lattice,
+    found: tuple[tuple[NDArray[np.int64], NDArray[np.int64], Points], NDArray[np.bool_], NDArray[np.bool_]],
+    into: tuple[NDArray[np.int64], NDArray[np.int64], Points],
+    lost: NDArray[np.int64],
+) -> None:
+    (starts, sizes, points), closed, curved = found
+    for arc in range(starts.size):
+        line = points[starts[arc] : starts[arc] + sizes[arc]]
+        own = curved[starts[arc] : starts[arc] + sizes[arc] - 1]
+        target = into[2][into[0][arc] : into[0][arc] + into[1][arc]]
+        used = 0
+        for place in range(own.size):
+            if not own[place]:
+                target[used] = CURVE_PARTS * line[place]
+                used += 1
+                continue
+            one, corner, other = line[place - 1 if place > 0 else sizes[arc] - 2], line[place], line[place + 1]
+            if not (own[place - 1] if place > 0 else closed[arc] and own[-1]):
+                target[used] = 16 * (one + corner)
+                used += 1
+            target[used] = 9 * one + 22 * corner + other
+            target[used + 1] = 4 * one + 24 * corner + 4 * other
+            target[used + 2] = one + 22 * corner + 9 * other
+            target[used + 3] = 16 * (corner + other)
+            used += 4
+            swept = _doubled_area(one, corner, other) / 2 * _CUT_SHARE
+            lost[arc] += int(np.rint(swept * _area_at(areas, corner) / areas.unit))
+        if closed[arc]:
+            target[used] = target[0]
+        else:
+            target[used] = CURVE_PARTS * line[-1]

@@ -148,6 +148,7 @@ class _Build:
             class_minimums_m2=self._plan.class_minimums_m2,
             fill_below_m2=settings.fill_below_m2,
             tolerance_m=settings.tolerance_m,
+            smooth=settings.smooth,
             max_vertices=settings.max_vertices,
             rasters=self._plan.rasters,
             strip_rows_px=strip_rows_px(self._grid.width_px, self._planned.windows.shard_px[0]),
@@ -219,7 +220,8 @@ class _Build:
 
     def _vectorize_identity(self) -> list[object]:
         attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]
-        return [*self._coverage_identity(), *attributes, self._plan.config.vectorize.tolerance_m]
+        settings = self._plan.config.vectorize
+        return [*self._coverage_identity(), *attributes, settings.tolerance_m, settings.smooth]
 
     def _task(self, stage: Stage, label: str, needs: Sequence[str], identity: object, job: object) -> Task:
         key = task_key(stage, self._slug, needs, identity)

@@ -10,7 +10,6 @@ from pyproj import CRS, Geod, Transformer
 from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.stitch import Arcs
-from rspipe.pipeline.trace import Points
 
 _BATCH_POINTS = 1_000_000
 
@@ -30,7 +29,7 @@ def arc_lengths_m(arcs: Arcs, grid: Grid) -> NDArray[np.float64]:
         stop = max(first + 1, int(np.searchsorted(until, done + _BATCH_POINTS, side="right")))
         sizes, begins = arcs.sizes[first:stop], until[first:stop] - arcs.sizes[first:stop] - done
         places = np.arange(until[stop - 1] - done) + np.repeat(arcs.starts[first:stop] - begins, sizes)
-        steps_m = measure(arcs.points[places])
+        steps_m = measure(arcs.points[places] / arcs.parts)
         steps_m[begins[1:] - 1] = 0.0
         lengths_m[first:stop] = np.add.reduceat(steps_m, begins)
         first = stop
@@ -54,7 +53,7 @@ class _Ruler:
         radian = float(base.axis_info[0].unit_conversion_factor)
         return cls(grid, geod, Transformer.from_crs(crs, base, always_xy=True), radian)
 
-    def __call__(self, nodes: Points) -> NDArray[np.float64]:
+    def __call__(self, nodes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance from each node to the next one, 0 from the last."""
         transform = self.grid.transform
         rows, columns = nodes.T

@@ -15,7 +15,7 @@ from rspipe.pipeline import atomic
 from rspipe.pipeline.arcstep import LOW_SHARE, UNFAMILIAR, PiecesOnDisk, StripSums, read_sums
 from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import NO_FACE, Counts
-from rspipe.pipeline.generalise import generalise
+from rspipe.pipeline.generalise import generalise, smooth
 from rspipe.pipeline.geoparquet import GEOMETRY, geo_metadata
 from rspipe.pipeline.giants import Parts, open_faces, read_parts
 from rspipe.pipeline.ground import measure
@@ -73,7 +73,7 @@ def assemble(job: VectorizeJob) -> Receipt:
     order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
     arcs = stitch(PiecesOnDisk(job))
     sums = _sums(job, settled)
-    if job.tolerance_m:
+    if job.tolerance_m or job.smooth:
         arcs, sums = _generalised(job, arcs, sums)
     rings = outlines(arcs, len(settled.classes), order)
     _write(job, _columns(job, (settled, parts), sums, order), _geometries(job, arcs, rings))
@@ -102,15 +102,21 @@ def _sums(job: VectorizeJob, settled: Settled) -> _Sums:
 
 
 def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sums]:
-    """Drop the corners that matter least, and say what the faces measure then."""
+    """Drop the corners that matter least, round the others, and say what the faces measure then."""
     ground, count = measure(job.grid), len(sums.areas_m2)
-    found = generalise(arcs, ground, job.tolerance_m**2 / ground.middle_pixel_m2)
-    lengths_m = arc_lengths_m(found.arcs, job.grid)
+    gains = np.zeros(count, np.int64)
+    if job.tolerance_m:
+        found = generalise(arcs, ground, job.tolerance_m**2 / ground.middle_pixel_m2)
+        arcs, gains = found.arcs, gains + found.gains(count)
+    if job.smooth:
+        found = smooth(arcs, ground)
+        arcs, gains = found.arcs, gains + found.gains(count)
+    lengths_m = arc_lengths_m(arcs, job.grid)
     perimeters_m = np.zeros(count + 1)
     # What is outside of all faces, `NO_FACE`, is the last entry.
-    np.add.at(perimeters_m, found.arcs.sides.reshape(-1), np.repeat(lengths_m, 2))
-    areas_m2 = sums.areas_m2 + found.gains(count) * ground.areas.unit
-    return found.arcs, replace(sums, areas_m2=areas_m2, perimeters_m=perimeters_m[:-1])
+    np.add.at(perimeters_m, arcs.sides.reshape(-1), np.repeat(lengths_m, 2))
+    areas_m2 = sums.areas_m2 + gains * ground.areas.unit
+    return arcs, replace(sums, areas_m2=areas_m2, perimeters_m=perimeters_m[:-1])
 
 
 def _columns(job: VectorizeJob, found: tuple[Settled, Parts | None], sums: _Sums, order: Counts) -> list[pa.Array]:
@@ -143,7 +149,7 @@ def _part_of(parts: Parts | None, order: Counts) -> pa.Array:
 def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDArray[np.object_]]:
     """Yield the polygons as WKB, some at a time: whole polygons of about `_BATCH_POINTS` points."""
     transform = job.grid.transform
-    corner, step = (transform.c, transform.f), (transform.a, transform.e)
+    corner, step = (transform.c, transform.f), (transform.a / arcs.parts, transform.e / arcs.parts)
     lengths = np.concatenate([[0], np.cumsum(arcs.sizes[rings.steps >> 1])])
     until = lengths[rings.first_step[rings.first_ring]]
     first, count = 0, len(rings.first_ring) - 1

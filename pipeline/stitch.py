@@ -35,7 +35,9 @@ class Arcs:
     sizes: NDArray[np.int64]
     """(n,): how many points it has."""
     points: Points
-    """Rows and columns of corners and of both ends."""
+    """Rows and columns of corners and of both ends, in parts of a pixel."""
+    parts: int = 1
+    """So many parts are a pixel."""
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -55,6 +55,8 @@ class VectorizeJob:
     """Smaller faces that lie wholly inside of one other face become part of it."""
     tolerance_m: float = 0.0
     """Corners of borders go while their triangle is smaller than this squared; 0 keeps the pixels' stairs."""
+    smooth: bool = False
+    """The corners of borders become curves."""
     max_vertices: int | None = None
     """Polygons with more, before corners go, are split; see `giants`."""
     cell_px: int = 1024

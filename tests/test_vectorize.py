@@ -100,14 +100,14 @@ def test_the_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in job.vectors.rglob("*") if path.is_file()} == first
 
 
-@pytest.mark.parametrize("tolerance_m", [0.0, 60.0])
+@pytest.mark.parametrize("lines", [{}, {"tolerance_m": 60.0, "smooth": True}], ids=["stairs", "curves"])
 @pytest.mark.parametrize("strip_rows_px", [64, 128])
 @pytest.mark.parametrize("side_px", [5, 8], ids=["between strips", "along strips"])
-def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int, tolerance_m: float, side_px: int) -> None:
+def test_strips_change_no_byte(tmp_path: Path, strip_rows_px: int, lines: dict[str, object], side_px: int) -> None:
     classes, confidence = random_classes(200, 150, 0, side_px), np.random.default_rng(3).integers(1, 255, (200, 150))
     confidence[classes == 255] = 255
     whole, cut = (
-        make_job(tmp_path / name, classes, confidence.astype(np.uint8), strip_rows_px=rows, tolerance_m=tolerance_m)
+        make_job(tmp_path / name, classes, confidence.astype(np.uint8), strip_rows_px=rows, **lines)
         for name, rows in (("whole", 256), ("cut", strip_rows_px))
     )
     assert vectorize(cut) == vectorize(whole)
@@ -131,15 +131,15 @@ def geodesic(polygons: geopandas.GeoDataFrame) -> tuple[NDArray[np.float64], NDA
     return np.array(areas_m2), np.array([geod.geometry_length(shapely.boundary(shape)) for shape in moved])
 
 
-@pytest.mark.parametrize("tolerance_m", [0.0, 60.0])
+@pytest.mark.parametrize("lines", [{}, {"tolerance_m": 60.0}, {"tolerance_m": 60.0, "smooth": True}])
 @pytest.mark.parametrize("crs", [32633, 3035, 4326], ids=["UTM", "LAEA", "geographic"])
-def test_sizes_are_geodesic_ones(tmp_path: Path, crs: int, tolerance_m: float) -> None:
+def test_sizes_are_geodesic_ones(tmp_path: Path, crs: int, lines: dict[str, object]) -> None:
     west, north = Transformer.from_crs(4326, crs, always_xy=True).transform(12.0, 62.0)
     step = 30 / 111_000 if crs == 4326 else 30
     grid = Grid(
         crs_wkt=CRS.from_epsg(crs).to_wkt(), transform=Affine(step, 0, west, 0, -step, north), height_px=90, width_px=70
     )
-    job = make_job(tmp_path, random_classes(90, 70), grid=grid, tolerance_m=tolerance_m)
+    job = make_job(tmp_path, random_classes(90, 70), None, grid=grid, **lines)
     vectorize(job)
     polygons = geopandas.read_parquet(job.vectors / "polygons.parquet")
     assert shapely.coverage_is_valid(polygons.geometry.to_numpy())
