@@ -152,14 +152,17 @@ def thick_from(block: SimulatedBlock, thickness: float, unsure: float) -> NDArra
 
 
 def frozen(spec: SimulationSpec) -> SimulationSpec:
-    """Return the same patch in a polar climate: mostly snow of some grain, at 220 to 275 K under a low sun."""
+    """Return the same patch in a polar climate: mostly snow of some grain, at 240 to 275 K under a low sun.
+
+    Colder snow, that of the ice sheets, has the colours of tall ice cloud: it would teach that such cloud is clear.
+    """
     draw = np.random.default_rng(spec.seed)
     land = Land(
         water=float(draw.choice((0.0, 0.2, 0.5))),
         dry=0.0,
         town=0.0,
         snow=float(draw.uniform(0.4, 1.0)),
-        temperature_k=float(draw.uniform(220.0, 275.0)),
+        temperature_k=float(draw.uniform(240.0, 275.0)),
         snow_grain=float(np.clip(np.exp(draw.normal(0.3, 0.6)), 0.3, 3.2)),
     )
     return replace(spec, land=land, sun_elevation_deg=float(draw.uniform(12.0, 50.0)))

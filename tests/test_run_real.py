@@ -8,13 +8,15 @@ import pyogrio
 import pytest
 import rasterio
 import rasterio.features
+from rasterio.vrt import WarpedVRT
 from test_cli import WORKFLOW, rspipe
 
 pytestmark = pytest.mark.slow
 
 
-def run_on(scenes: Path, out: Path) -> tuple[int, str]:
-    done = rspipe("run", WORKFLOW, "--scenes", scenes, "--output", out, "--workers", "1", cwd=out.parent)
+def run_on(scenes: Path, out: Path, *settings: str) -> tuple[int, str]:
+    more = [part for setting in settings for part in ("--set", setting)]
+    done = rspipe("run", WORKFLOW, "--scenes", scenes, "--output", out, "--workers", "1", *more, cwd=out.parent)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
 
@@ -52,10 +54,24 @@ def test_paraguay_is_refused_for_want_of_the_sun(real_data: Path, tmp_path: Path
         assert word in reason
 
 
-def test_four_bands_of_sentinel_2_are_refused_with_both_sides_named(real_data: Path, tmp_path: Path) -> None:
+def test_pixels_of_ten_metres_are_refused_with_both_sides_named(real_data: Path, tmp_path: Path) -> None:
     reason = refusal(real_data / "s2-cloud-chips" / "chip1", tmp_path / "out")
-    for word in ("lacks", "swir16", "nir", "cloud-thickness"):
+    for word in ("10 m", "30 .. 120 m", "cloud-thickness", "grid.resolution_m=30"):
         assert word in reason
+
+
+def test_four_bands_of_a_sensor_that_was_not_learned_from_find_its_clouds(real_data: Path, tmp_path: Path) -> None:
+    chip = real_data / "s2-cloud-chips" / "chip2"
+    code, stderr = run_on(chip, tmp_path / "out", "grid.resolution_m=30")
+    assert code == 0, stderr
+    (raster,) = (tmp_path / "out" / "scenes").glob("*/classes.tif")
+    with rasterio.open(chip / "label.tif") as file:
+        drawn, fine = file.read(1), file.transform
+    with rasterio.open(raster) as file, WarpedVRT(file, transform=fine, width=512, height=512) as onto:
+        found = np.isin(onto.read(1), (1, 2))
+    # Labels are drawn generously around clouds: what is found lies in them, and is half of them at least.
+    assert (drawn[found] == 1).mean() > 0.9
+    assert found[drawn == 1].mean() > 0.4
 
 
 def test_a_picture_of_three_bands_is_refused(real_data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import torch
 
-from rspipe.catalogs.simulated import training_patch
+from rspipe.catalogs.simulated import thick_from, training_patch
 from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.metrics import Confusion
 from rspipe.models.predictor import Predictor
@@ -33,14 +33,13 @@ def classes(predictor: Predictor, bands: torch.Tensor) -> np.ndarray:
 @lru_cache(maxsize=2 * SKIES)
 def simulated(index: int, pixel_m: float) -> tuple[torch.Tensor, np.ndarray]:
     patch = training_patch(UNSEEN_SEED, index, 128, pixel_m)
-    bands, labels = patch.bands, patch.labels
-    return torch.from_numpy(bands), labels
+    return torch.from_numpy(patch.bands), thick_from(patch, 3.5, 0.25)
 
 
 def test_the_card_promises_what_was_asked_for(predictor: Predictor) -> None:
     card = predictor.card
     assert [band.name for band in card.bands] == list(CHANNELS)
-    assert [band.name for band in card.bands if not band.required] == ["cirrus", "lwir11"]
+    assert [band.name for band in card.bands if not band.required] == ["nir", "swir16", "swir22", "cirrus", "lwir11"]
     assert (card.resolution_m.min, card.resolution_m.max) == (30.0, 120.0)
     assert (resolve("cloud-thickness").parent / card.weights_name).stat().st_size < 30e6
 
