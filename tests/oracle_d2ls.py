@@ -5,11 +5,14 @@ Parameters are read by name out of a state dict; nothing of the model's own arit
 
 import math
 
+import numpy as np
 import torch
+from scipy.ndimage import correlate1d
 from torch import Tensor
 from torch.nn import functional
 
 State = dict[str, Tensor]
+WEIGHTS = np.array([1, 2, 2, 2, 1]) / 8
 
 
 def below(state: State, prefix: str) -> State:
@@ -142,3 +145,9 @@ def logits(state: State, maps: list[Tensor], valid: Tensor, sizes: tuple[int, in
         atoms, x = interact(below(state, "interactor"), heads, table, fused[b], cells(valid[b], 4))
         out.append(decode(state, atoms, x))
     return torch.stack(out)
+
+
+def averaged(logits: Tensor) -> Tensor:
+    """What a smooth model makes of its logits."""
+    along_rows = correlate1d(logits.numpy(), WEIGHTS, axis=2, mode="nearest")
+    return torch.from_numpy(correlate1d(along_rows, WEIGHTS, axis=3, mode="nearest"))

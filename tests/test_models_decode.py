@@ -1,24 +1,15 @@
 """Logits averaged over a cell: scipy's correlation, and what must vanish and what must stay."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from oracle_d2ls import averaged
 from picomodel import bicor_spec, pico_spec
-from scipy.ndimage import correlate1d
-from torch import Tensor
 
 from rspipe.models.build import build
 from rspipe.models.decode import smoothed
 from rspipe.models.specs import BiCoRSpec, D2LSSpec
-
-WEIGHTS = np.array([1, 2, 2, 2, 1]) / 8
-
-
-def averaged(logits: Tensor) -> Tensor:
-    along_rows = correlate1d(logits.numpy(), WEIGHTS, axis=2, mode="nearest")
-    return torch.from_numpy(correlate1d(along_rows, WEIGHTS, axis=3, mode="nearest"))
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
