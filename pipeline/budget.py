@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.channels import Channels
-from rspipe.pipeline.cluster import cores
+from rspipe.pipeline.cluster import ClusterSpec, spec_of
 from rspipe.pipeline.contract import ingested_bytes
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.plan import PlannedScene, RunPlan
@@ -58,12 +58,6 @@ def worker_bytes(plan: RunPlan, process_bytes: int) -> int:
     """Return the most that an inferring worker holds: the process with its model, blended rows, and what is read."""
     read = max((_read_bytes(planned) for planned in plan.scenes), default=0)
     return process_bytes + floats_bytes(plan) + read
-
-
-def workers(plan: RunPlan) -> int:
-    """Return how many workers a run has on this machine."""
-    compute = plan.config.compute
-    return compute.workers or max(1, cores() // compute.threads)
 
 
 def probe(plan: RunPlan) -> Probe:
@@ -114,10 +108,10 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
             f"loaded, {_mib(floats_bytes(plan))} of blended rows), allowed are {_mib(limit)}; allow more, or choose a "
             "smaller infer.overlap_px"
         )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if peak * workers(plan) > memory:
+    memory, cluster = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), spec_of(plan.config.compute)
+    if isinstance(cluster, ClusterSpec) and peak * cluster.workers > memory:
         raise EnvironmentFailedError(
-            f"{workers(plan)} workers of some {_mib(peak)} each do not fit into this machine's {_mib(memory)}; use "
+            f"{cluster.workers} workers of some {_mib(peak)} each do not fit into this machine's {_mib(memory)}; use "
             "fewer (--workers)"
         )
 

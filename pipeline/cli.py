@@ -1,6 +1,7 @@
 """The command line. What a command needs is imported when it runs: `rspipe --help` must answer at once."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -114,6 +115,17 @@ def plan(
 
     described = describe(config)
     _write(json.dumps(described.as_json(), indent=2) if as_json else described.summary())
+
+
+@app.command()
+@guarded
+def worker(workflow: WorkflowFile, settings: Settings = None, workers: Workers = None, debug: Debug = False) -> None:
+    """Start workers on this machine for the scheduler that a workflow names; they end with it."""
+    config = _Choice(scenes=None, sensor=None, output=None, settings=settings).load(workflow)
+    from rspipe.pipeline.cluster import worker_command
+
+    command, environment = worker_command(config.compute, workers)
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell, and variables must stand before any import
 
 
 @app.command()

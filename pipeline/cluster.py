@@ -1,24 +1,31 @@
-"""The only place that starts Dask: local workers on the loopback, their environment set before any import."""
+"""The only place that starts Dask, or reaches it: workers on the loopback, or elsewhere behind TLS."""
 
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rspipe.catalogs.trust import GDAL_SETTINGS
-from rspipe.pipeline.errors import EnvironmentFailedError
+from rspipe.pipeline.config import ComputeSettings
+from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
 
 if TYPE_CHECKING:
     from distributed import Client
 
+CACHE_SIZE = "GDAL_CACHEMAX"
+"""The one variable of a worker that is the user's: it changes no byte and lets nobody in."""
+CONNECT_S = 30
 MOST_DEATHS = 3
 """How many workers one task may take down before it is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSpec:
-    """How many workers, and what each may use."""
+    """Workers of this machine: how many, and what each may use."""
 
     workers: int
     threads: int
@@ -29,6 +36,25 @@ class ClusterSpec:
     """False keeps everything in this process: for tests where processes are not the point."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressSpec:
+    """A scheduler that is running already, and what proves to it who we are."""
+
+    address: str
+    """`tls://host:port`."""
+    ca: Path
+    cert: Path
+    key: Path
+    threads: int
+    """As of `ClusterSpec`."""
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "cert", "key"):
+            path = getattr(self, name)
+            if not path.is_file():
+                raise ConfigError(f"compute.cluster.{name}: {path} is not a file; give the PEM file to use with TLS")
+
+
 _ZARR = {
     "CODEC_PIPELINE__PATH": "zarr.core.codec_pipeline.FusedCodecPipeline",
     "CODEC_PIPELINE__MAX_WORKERS": "1",
@@ -37,9 +63,33 @@ _ZARR = {
 """Chunks are decoded where they are read: zarr's default hands each to another thread, which costs more than that."""
 
 
+_WORKER = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+}
+"""Results are receipts, there is nothing to spill: a worker that holds too much is ended."""
+
+
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def spec_of(compute: ComputeSettings) -> ClusterSpec | AddressSpec:
+    """Return who computes, as a workflow says.
+
+    Raises:
+        ConfigError: one of the files for TLS is not there.
+    """
+    cluster, threads = compute.cluster, compute.threads
+    if cluster.address and cluster.ca and cluster.cert and cluster.key:
+        return AddressSpec(address=cluster.address, ca=cluster.ca, cert=cluster.cert, key=cluster.key, threads=threads)
+    return ClusterSpec(
+        workers=compute.workers or max(1, cores() // threads),
+        threads=threads,
+        memory_bytes=compute.memory_per_worker_bytes,
+    )
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -53,15 +103,45 @@ def worker_environment(threads: int) -> dict[str, str]:
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "BLOSC_NTHREADS"), count
     )
     variables |= {f"ZARR_{name}": value for name, value in _ZARR.items()}
-    cache = os.environ.get("GDAL_CACHEMAX", GDAL_SETTINGS["GDAL_CACHEMAX"])
-    return variables | dict(GDAL_SETTINGS) | {"GDAL_CACHEMAX": cache}
+    cache = os.environ.get(CACHE_SIZE, GDAL_SETTINGS[CACHE_SIZE])
+    return variables | dict(GDAL_SETTINGS) | {CACHE_SIZE: cache}
+
+
+def worker_command(compute: ComputeSettings, workers: int | None) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts workers of this machine for a scheduler elsewhere, and all of its environment.
+
+    They listen on the one address from which the scheduler is reached, and only with TLS.
+
+    Raises:
+        ConfigError: the workflow names no scheduler.
+    """
+    spec = spec_of(compute)
+    if isinstance(spec, ClusterSpec):
+        raise ConfigError(
+            "compute.cluster.kind: local; a run starts these workers itself, set kind: address for others"
+        )
+    from distributed.utils import get_ip  # noqa: PLC0415 - `rspipe --help` must not pay for it
+
+    scheduler = urlsplit(spec.address)
+    options = {
+        "--nworkers": workers or max(1, cores() // spec.threads),
+        "--nthreads": 1,
+        "--memory-limit": compute.memory_per_worker_bytes or 0,
+        "--host": get_ip(scheduler.hostname, scheduler.port),  # type: ignore[no-untyped-call] # no types there
+        "--dashboard-address": "127.0.0.1:0",
+        "--tls-ca-file": spec.ca,
+        "--tls-cert": spec.cert,
+        "--tls-key": spec.key,
+    }
+    given = [str(part) for option in options.items() for part in option]
+    command = [sys.executable, "-m", "dask", "worker", spec.address, "--no-dashboard", *given]
+    settings = {f"DASK_{name.replace('.', '__').upper()}": str(value) for name, value in _WORKER.items()}
+    settings["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
+    return command, {**os.environ, **worker_environment(spec.threads), **settings}
 
 
 def _settings(spec: ClusterSpec) -> Mapping[str, object]:
-    return {
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": False,
+    return _WORKER | {
         "distributed.worker.daemon": True,
         "distributed.nanny.environ": worker_environment(spec.threads),
         "distributed.nanny.pre-spawn-environ": worker_environment(spec.threads),
@@ -87,12 +167,20 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
-    """Start workers, yield their client, and end them whatever happens.
+def open_cluster(spec: ClusterSpec | AddressSpec) -> Iterator["Client"]:
+    """Start workers, or reach those of a running scheduler, and yield their client.
+
+    Workers that are started here end here, whatever happens. Those of a scheduler elsewhere stay.
 
     Raises:
-        EnvironmentFailedError: the workers did not start.
+        EnvironmentFailedError: the workers did not start, or there are none at the address.
     """
+    with _reached(spec) if isinstance(spec, AddressSpec) else _started(spec) as client:
+        yield client
+
+
+@contextmanager
+def _started(spec: ClusterSpec) -> Iterator["Client"]:
     import dask  # noqa: PLC0415 - `rspipe --help` must not pay for it
     from distributed import Client, LocalCluster  # noqa: PLC0415 - as above
 
@@ -114,3 +202,56 @@ def open_cluster(spec: ClusterSpec) -> Iterator["Client"]:
             raise EnvironmentFailedError(f"{spec.workers} local workers did not start: {error}") from error
         with cluster, Client(cluster) as client:  # type: ignore[no-untyped-call] # as above
             yield client
+
+
+@contextmanager
+def _reached(spec: AddressSpec) -> Iterator["Client"]:
+    from distributed import Client, Security  # noqa: PLC0415 - `rspipe --help` must not pay for it
+
+    security = Security(  # type: ignore[no-untyped-call] # distributed is not annotated here
+        require_encryption=True,
+        tls_ca_file=str(spec.ca),
+        tls_client_cert=str(spec.cert),
+        tls_client_key=str(spec.key),
+    )
+    try:
+        client = Client(spec.address, security=security, timeout=CONNECT_S)  # type: ignore[no-untyped-call] # as above
+    except (OSError, TimeoutError, OverflowError) as error:
+        raise EnvironmentFailedError(
+            f"compute.cluster: no scheduler answers at {spec.address}: {error}; start it, or mend its address or files"
+        ) from error
+    with client:
+        wait_for_worker(client)
+        yield client
+
+
+def wait_for_worker(client: "Client") -> None:
+    """Wait a little until there is a worker.
+
+    Raises:
+        EnvironmentFailedError: there is none.
+    """
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except (OSError, TimeoutError) as error:
+        raise EnvironmentFailedError(
+            f"the cluster has had no worker for {CONNECT_S} s; start some (rspipe worker), then run again to resume"
+        ) from error
+
+
+@contextmanager
+def losses_told(client: "Client", tell: Callable[[str], None]) -> Iterator[None]:
+    """While the block runs, tell of every worker that goes without a farewell; `tell` is called by another thread."""
+
+    def hear(event: tuple[float, Mapping[str, Any]]) -> None:
+        _, message = event
+        if message.get("action") == "remove-worker" and not message.get("expected"):
+            tasks = len(message["processing-tasks"])
+            tell(f"worker {message['worker']} was lost with {tasks} of its tasks unfinished; others are given them")
+
+    client.subscribe_topic("all", hear)  # type: ignore[no-untyped-call] # distributed is not annotated here
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            client.unsubscribe_topic("all")  # type: ignore[no-untyped-call] # as above

@@ -135,15 +135,37 @@ class OutputSettings(Section):
 class ClusterSettings(Section):
     """Who computes."""
 
-    kind: Annotated[Literal["local"], Effect.NONE] = "local"
-    """`local`: worker processes on this machine."""
+    kind: Annotated[Literal["local", "address"], Effect.NONE] = "local"
+    """`local`: worker processes on this machine. `address`: those of a Dask scheduler that is running already."""
+    address: Annotated[str | None, Field(pattern=r"^tls://[^\s/@]+:[0-9]{1,5}$"), Effect.NONE] = None
+    """The scheduler's `tls://host:port`. Never `tcp://`, not even on this machine: who reaches Dask runs any code."""
+    ca: Annotated[Path | None, Effect.NONE] = None
+    """Certificate (PEM) that has signed those of all peers, relative to the workflow file."""
+    cert: Annotated[Path | None, Effect.NONE] = None
+    """Certificate of this side (PEM), relative to the workflow file."""
+    key: Annotated[Path | None, Effect.NONE] = None
+    """Private key of `cert` (PEM), relative to the workflow file."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = {"address": self.address, "ca": self.ca, "cert": self.cert, "key": self.key}
+        missing = [name for name, value in given.items() if value is None]
+        if self.kind == "local" and len(missing) < len(given):
+            idle = next(name for name in given if name not in missing)
+            raise ValueError(f"{idle}: goes with kind: address; the workers of kind: local are this machine's own")
+        if self.kind == "address" and missing:
+            raise ValueError(
+                f"kind: address without {', '.join(missing)}; Dask runs whatever code a peer sends, so both sides "
+                "prove who they are: give address (tls://host:port), ca, cert and key"
+            )
+        return self
 
 
 class ComputeSettings(Section):
     """Machines, not results; `device` and `threads` do change the last bits of a sum, so they count."""
 
     workers: Annotated[int | None, Field(ge=1, le=1024), Effect.NONE] = None
-    """Worker processes. Null: one per core."""
+    """Worker processes of a `local` cluster. Null: one per core."""
     threads: Annotated[int, Field(ge=1, le=1024), Effect.BYTES] = 1
     """Threads of one forward pass."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Effect.BYTES] = "auto"
@@ -151,6 +173,15 @@ class ComputeSettings(Section):
     memory_per_worker: Annotated[str | None, Field(pattern=r"^[0-9]{1,6}(\.[0-9]+)? ?(MiB|GiB)$"), Effect.NONE] = None
     """A worker above this is ended and its task repeated, for instance `4 GiB`. Null: a fair share of the machine."""
     cluster: ClusterSettings = ClusterSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.cluster.kind == "address" and self.workers is not None:
+            raise ValueError(
+                f"workers: found {self.workers}, but a cluster of kind: address has the workers that it has; leave it "
+                "out, and say beside the scheduler how many: rspipe worker --workers"
+            )
+        return self
 
     @property
     def memory_per_worker_bytes(self) -> int | None:

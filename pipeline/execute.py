@@ -1,17 +1,23 @@
 """Carry tasks out on a cluster: what is done is trusted, what is needed is run, what fails is a named fact."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rspipe.pipeline.cluster import wait_for_worker
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.ledger import Ledger, TaskState
+from rspipe.pipeline.rollcall import Terms
 from rspipe.pipeline.task import Task
 from rspipe.pipeline.worker import Done, Failed, Outcome, work
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+PATIENCE_S = 60
+"""After so long without any outcome it is looked whether there are workers at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +72,7 @@ def agenda(tasks: Iterable[Task], wanted: Iterable[str], ledger: Ledger) -> Agen
     return Agenda(done=walk.done, pending=tuple(walk.pending.values()), states=walk.states)
 
 
-def execute(client: "Client", root: Path, plan: Agenda) -> Iterator[tuple[Task, Outcome]]:
+def execute(client: "Client", root: Path, plan: Agenda, terms: Terms | None = None) -> Iterator[tuple[Task, Outcome]]:
     """Run the pending tasks and yield each outcome as it comes in.
 
     A failed task fails the tasks that read from it with the same reason; all others go on.
@@ -75,23 +81,45 @@ def execute(client: "Client", root: Path, plan: Agenda) -> Iterator[tuple[Task, 
         client: of a cluster that shares the output folder's file system.
         root: the output folder.
         plan: see `agenda`.
+        terms: what a worker must show before its first task; None for workers that were started for this alone.
+
+    Raises:
+        EnvironmentFailedError: the scheduler or all workers are gone.
     """
     futures: dict[str, Future[Outcome]] = {}
     for task in plan.pending:
         needs = [plan.done[key] if key in plan.done else futures[key] for key in task.inputs]
-        futures[task.key] = client.submit(work, task, root, needs, key=f"{task.stage}-{task.key}", pure=False)
+        futures[task.key] = client.submit(work, task, root, needs, terms, key=f"{task.stage}-{task.key}", pure=False)
     tasks = {str(future.key): task for future, task in zip(futures.values(), plan.pending, strict=True)}
-    yield from _gather(list(futures.values()), tasks)
+    yield from _gather(_over(client, list(futures.values())), tasks)
 
 
-def _gather(futures: Sequence["Future[Outcome]"], tasks: Mapping[str, Task]) -> Iterator[tuple[Task, Outcome]]:
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - heavy, and only a run needs it
+def _over(client: "Client", futures: Sequence["Future[Outcome]"]) -> Iterator["Future[Outcome]"]:
+    """Yield each future when it is over; a cluster that has lost its last worker would be waited for without end."""
+    from distributed import as_completed  # noqa: PLC0415 - heavy, and only a run needs it
 
-    for future in as_completed(futures):  # type: ignore[no-untyped-call] # distributed is not annotated here
-        task = tasks[str(future.key)]
-        error = future.exception()
-        if error is None:
-            yield task, future.result()
+    waiting = dict.fromkeys(futures)
+    while waiting:
+        try:
+            for future in as_completed(list(waiting), timeout=PATIENCE_S):  # type: ignore[no-untyped-call] # no types
+                del waiting[future]
+                yield future
+        except TimeoutError:
+            wait_for_worker(client)
+
+
+def _gather(futures: Iterable["Future[Outcome]"], tasks: Mapping[str, Task]) -> Iterator[tuple[Task, Outcome]]:
+    from distributed import KilledWorker  # noqa: PLC0415 - heavy, and only a run needs it
+
+    for future in futures:
+        task, outcome = tasks[str(future.key)], None
+        try:
+            error = future.exception()  # type: ignore[no-untyped-call] # no types there
+            outcome = None if error else future.result()
+        except CancelledError as lost:  # the scheduler is gone
+            error = lost
+        if outcome is not None:
+            yield task, outcome
         elif isinstance(error, KilledWorker):
             yield task, _killed(task)
         else:

@@ -7,10 +7,12 @@ from typing import Any
 
 from rspipe.pipeline import budget
 from rspipe.pipeline.budget import Probe, check_fits, probe
+from rspipe.pipeline.cluster import AddressSpec, open_cluster, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.plan import RunPlan, plan_run
+from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of
 from rspipe.pipeline.task import STAGES
 
@@ -24,6 +26,7 @@ class Preview:
 
     plan: RunPlan
     probe: Probe
+    workers: int
     states: Mapping[str, Counter[tuple[str, str]]]
     """Scene slug -> how many tasks of a (stage, state) there are."""
 
@@ -36,7 +39,7 @@ class Preview:
             "fingerprint": self.plan.fingerprint.model_dump(),
             "scenes": [self._scene(slug) for slug in self.states],
             "refused": [{"id": scene.id, "reason": scene.reason} for scene in self.plan.refused],
-            "workers": budget.workers(self.plan),
+            "workers": self.workers,
             "windows": self.windows,
             "window_flops": self.probe.window_flops,
             "window_s": self.probe.window_s,
@@ -53,7 +56,7 @@ class Preview:
     @property
     def infer_s(self) -> float:
         """How long the model alone takes for all windows, if workers do not hinder one another."""
-        return self.windows * self.probe.window_s / budget.workers(self.plan)
+        return self.windows * self.probe.window_s / self.workers
 
     def summary(self) -> str:
         """Return it as text for people."""
@@ -66,7 +69,7 @@ class Preview:
         memory = budget.worker_bytes(self.plan, self.probe.process_bytes) / _MIB
         lines.append(
             f"model: {self.windows} windows of {self.probe.window_flops / 1e9:.1f} GFLOP, {self.probe.window_s:.3f} s "
-            f"each in a probe: some {self.infer_s:.0f} s on {budget.workers(self.plan)} workers"
+            f"each in a probe: some {self.infer_s:.0f} s on {self.workers} workers"
         )
         floats = budget.floats_bytes(self.plan) / _MIB
         lines.append(
@@ -122,7 +125,8 @@ def describe(config: WorkflowConfig) -> Preview:
     graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
     seen = probe(plan)
     check_fits(plan, seen.process_bytes)
-    return Preview(plan=plan, probe=seen, states={graph.planned.scene.slug: _count(graph, ledger) for graph in graphs})
+    states = {graph.planned.scene.slug: _count(graph, ledger) for graph in graphs}
+    return Preview(plan=plan, probe=seen, workers=_workers(plan), states=states)
 
 
 def validate(config: WorkflowConfig) -> list[str]:
@@ -136,3 +140,12 @@ def validate(config: WorkflowConfig) -> list[str]:
 
 def _count(graph: SceneGraph, ledger: Ledger) -> Counter[tuple[str, str]]:
     return Counter((task.stage, ledger.state(task.key)[0]) for task in graph.tasks)
+
+
+def _workers(plan: RunPlan) -> int:
+    """Count the workers of a run; those that others have started are asked whether they can be used."""
+    spec = spec_of(plan.config.compute)
+    if not isinstance(spec, AddressSpec):
+        return spec.workers
+    with open_cluster(spec) as client, roll_call(client, plan.layout.work, spec.threads):
+        return len(client.nthreads())  # type: ignore[no-untyped-call] # distributed is not annotated here

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from rspipe.catalogs.files import RefusedScene
 from rspipe.pipeline import atomic, manifest
 from rspipe.pipeline.budget import check_fits, peak_bytes
-from rspipe.pipeline.cluster import ClusterSpec, cores, open_cluster
+from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, losses_told, open_cluster, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.execute import Agenda, agenda, execute
@@ -21,6 +21,7 @@ from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
 from rspipe.pipeline.plan import RunPlan, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.publish import PublishRunRequest, SceneOutcome, publish_run
+from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.task import STAGES, Stage, Task, digest_of
 from rspipe.pipeline.worker import Failed
 
@@ -42,6 +43,7 @@ def run(
     Raises:
         PipelineError: the run could not be finished; what is done stays and is not done again.
     """
+    spec = cluster or spec_of(config.compute)
     plan = plan_run(config)
     with locked(plan.layout.lock):
         if fresh:
@@ -49,7 +51,6 @@ def run(
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
         progress.log_to(plan.layout.log)
-        spec = cluster or _local(config)
         return _Run(
             plan, progress, spec, retry_failed=retry_failed and not fresh, trust_published=not fresh
         ).carry_out()
@@ -82,7 +83,13 @@ class _Run:
     """One run that holds the lock of its output folder."""
 
     def __init__(
-        self, plan: RunPlan, progress: Progress, cluster: ClusterSpec, *, retry_failed: bool, trust_published: bool
+        self,
+        plan: RunPlan,
+        progress: Progress,
+        cluster: ClusterSpec | AddressSpec,
+        *,
+        retry_failed: bool,
+        trust_published: bool,
     ) -> None:
         self._plan, self._progress, self._cluster = plan, progress, cluster
         digests = InputDigests(plan.layout.inputs)
@@ -143,8 +150,14 @@ class _Run:
         return tally
 
     def _execute(self, plan: Agenda, tally: _Tally) -> None:
-        with _bars(self._progress, plan.pending) as advance, open_cluster(self._cluster) as client:
-            for task, outcome in execute(client, self._plan.layout.root, plan):
+        layout, cluster = self._plan.layout, self._cluster
+        with (
+            _bars(self._progress, plan.pending) as advance,
+            open_cluster(cluster) as client,
+            roll_call(client, layout.work, cluster.threads) as terms,
+            losses_told(client, self._progress.warn),
+        ):
+            for task, outcome in execute(client, layout.root, plan, terms):
                 advance(task.stage)
                 if not isinstance(outcome, Failed):
                     tally.add(task, outcome.counts)
@@ -198,15 +211,6 @@ class _Run:
     def _exit_code(published: Manifest) -> int:
         failed = any(scene.status == "failed" for scene in published.scenes)
         return SceneFailedError.exit_code if failed else 0
-
-
-def _local(config: WorkflowConfig) -> ClusterSpec:
-    compute = config.compute
-    return ClusterSpec(
-        workers=compute.workers or max(1, cores() // compute.threads),
-        threads=compute.threads,
-        memory_bytes=compute.memory_per_worker_bytes,
-    )
 
 
 @contextlib.contextmanager

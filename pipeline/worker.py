@@ -9,6 +9,7 @@ from pathlib import Path
 from rspipe.pipeline.errors import EnvironmentFailedError, PipelineError
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Ledger
+from rspipe.pipeline.rollcall import Terms
 from rspipe.pipeline.task import Receipt, Stage, Task
 
 _ENTRY: Mapping[Stage, tuple[str, str]] = {
@@ -47,20 +48,26 @@ class Failed:
 Outcome = Done | Failed
 
 
-def work(task: Task, root: Path, needs: list[Outcome]) -> Outcome:
+def work(task: Task, root: Path, needs: list[Outcome], terms: Terms | None = None) -> Outcome:
     """Run one task in this process. This is the one place that catches everything: nothing may be lost without a word.
 
     Args:
         task: what to do.
         root: the output folder.
         needs: outcomes of the tasks it reads from; one failure among them is handed on as it is.
+        terms: what this worker must show first.
     """
     for outcome in needs:
         if isinstance(outcome, Failed):
             return outcome
+    ledger = Ledger(root, Layout(root).ledger)
     try:
-        receipt = _stage(task.stage)(task.job)
-        record = Ledger(root, Layout(root).ledger).commit(task, receipt)
+        if terms is not None:
+            terms.enforce()
+        # A worker that is lost takes its outcomes along; what it vouched for need not be done again.
+        _, record = ledger.state(task.key)
+        if record is None:
+            record = ledger.commit(task, _stage(task.stage)(task.job))
     except PipelineError as error:
         return _failed(task, str(error), error.exit_code)
     except OSError as error:

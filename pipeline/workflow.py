@@ -73,6 +73,10 @@ def _anchored(settings: Tree, folder: Path) -> Tree:
         anchored["scenes"] = {**scenes, "paths": [_absolute(entry, folder) for entry in paths]}
     if isinstance(output, dict) and "folder" in output:
         anchored["output"] = {**output, "folder": _absolute(output["folder"], folder)}
+    compute = settings.get("compute")
+    if isinstance(compute, dict) and isinstance(cluster := compute.get("cluster"), dict):
+        files = {key: _absolute(entry, folder) for key, entry in cluster.items() if key in {"ca", "cert", "key"}}
+        anchored["compute"] = {**compute, "cluster": {**cluster, **files}}
     if isinstance(models, list):
         anchored["models"] = [_absolute(entry, folder) if _is_card(entry) else entry for entry in models]
     return anchored

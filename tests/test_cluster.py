@@ -2,11 +2,15 @@
 
 import os
 import socket
+from itertools import pairwise
+from pathlib import Path
 
 import psutil
 import pytest
 
-from rspipe.pipeline.cluster import ClusterSpec, open_cluster, worker_environment
+from rspipe.pipeline.cluster import ClusterSpec, open_cluster, spec_of, worker_command, worker_environment
+from rspipe.pipeline.config import ClusterSettings, ComputeSettings
+from rspipe.pipeline.errors import ConfigError
 
 
 @pytest.mark.slow
@@ -49,3 +53,37 @@ def test_only_the_size_of_gdals_cache_is_the_users(monkeypatch: pytest.MonkeyPat
     assert found["GDAL_CACHEMAX"] == "17"
     assert "VRT" in found["GDAL_SKIP"].split()
     assert found["OMP_NUM_THREADS"] == "3"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> ComputeSettings:
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    for path in files.values():
+        path.touch()
+    cluster = ClusterSettings(kind="address", address="tls://127.0.0.1:8786", **files)
+    return ComputeSettings(cluster=cluster, threads=2, memory_per_worker="2 GiB")
+
+
+def test_a_file_for_tls_that_is_not_there_is_named(elsewhere: ComputeSettings, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").unlink()
+    with pytest.raises(ConfigError, match=r"compute\.cluster\.key: .*key\.pem is not a file"):
+        spec_of(elsewhere)
+
+
+def test_workers_for_a_scheduler_elsewhere_listen_where_it_is_reached_and_have_their_environment(
+    elsewhere: ComputeSettings, tmp_path: Path
+) -> None:
+    command, environment = worker_command(elsewhere, 3)
+    given = dict(pairwise(command))
+    assert given["worker"] == "tls://127.0.0.1:8786"
+    assert (given["--nworkers"], given["--nthreads"], given["--memory-limit"]) == ("3", "1", str(2 * 2**30))
+    assert (given["--host"], given["--dashboard-address"]) == ("127.0.0.1", "127.0.0.1:0")
+    assert given["--tls-ca-file"] == str(tmp_path / "ca.pem")
+    assert environment.items() >= worker_environment(2).items()
+    assert environment["DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE"] == "False"
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_a_local_cluster_needs_no_workers_from_elsewhere() -> None:
+    with pytest.raises(ConfigError, match=r"compute\.cluster\.kind: local"):
+        worker_command(ComputeSettings(), 1)

@@ -50,14 +50,23 @@ def test_the_shipped_workflow_loads() -> None:
         ("infer: {rasters: [margins]}", 5, "infer.rasters[0]: found 'margins'; should be 'probabilities', "),
         ("infer: {rasters: [margin, margin]}", 5, "infer.rasters: margin given twice"),
         ("infer: 7", 5, "infer: found 7; should be an object"),
-        ("compute: {cluster: {kind: slurm}}", 5, "compute.cluster.kind: found 'slurm'; should be 'local'"),
+        ("compute: {cluster: {kind: slurm}}", 5, "compute.cluster.kind: found 'slurm'; should be 'local' or 'address'"),
+        ("compute:\n  cluster: {kind: address, ca: a.pem, key: k.pem}", 6,
+         "compute.cluster.kind: address without address, cert; Dask runs whatever code a peer sends"),
+        ("compute: {cluster: {kind: address, address: 'tcp://127.0.0.1:8786', ca: a, cert: c, key: k}}", 5,
+         "compute.cluster.address: found 'tcp://127.0.0.1:8786'; The scheduler's `tls://host:port`. Never `tcp://`"),
+        ("compute: {cluster: {kind: address, address: 'tls://host', ca: a, cert: c, key: k}}", 5,
+         "compute.cluster.address: found 'tls://host'; The scheduler's `tls://host:port`."),
+        ("compute: {cluster: {address: 'tls://host:8786'}}", 5, "compute.cluster.address: goes with kind: address"),
+        ("compute: {workers: 2, cluster: {kind: address, address: 'tls://h:1', ca: a, cert: c, key: k}}", 5,
+         "compute.workers: found 2, but a cluster of kind: address has the workers that it has"),
         ("compute: {memory_per_worker: 4GB}", 5, "compute.memory_per_worker: found '4GB'; "),
         ("grid: {resolution_m: 0}", 5, "grid.resolution_m: found 0; should be greater than 0"),
         ("vectorize: {minimum_area_m2: .inf}", 5, "vectorize.minimum_area_m2: found '.inf'; should be a valid number"),
         ("vectorize: {classes: [a, b, a]}", 5, "vectorize.classes: a given twice"),
         ("output: {crs: UTM zone 18}", 5, "output.crs: found 'UTM zone 18'; Authority and code"),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_names_its_place_what_was_found_and_the_rule(
     write: Write, addition: str, line: int, message: str
 ) -> None:
@@ -115,6 +124,12 @@ def test_paths_of_the_file_start_at_its_folder_and_those_of_the_command_line_at_
     assert config.models == (str(tmp_path / "c.json"),)
 
 
+def test_the_files_for_tls_are_found_like_other_paths(write: Write) -> None:
+    path = write(TEXT + "compute: {cluster: {kind: address, address: 'tls://h:1', ca: tls/ca.pem, cert: /c, key: k}}\n")
+    found = load_workflow(path).compute.cluster
+    assert (found.ca, found.cert, found.key) == (path.parent / "tls/ca.pem", Path("/c"), path.parent / "k")
+
+
 def test_scenes_of_the_command_line_replace_the_whole_section(write: Write) -> None:
     path = write("name: n\nscenes: {simulated: {seed: 3}}\nmodels: [m]\n")
     config = load_workflow(path, Overrides(scenes=(Path("a"),), sensor="landsat8", workers=2))
@@ -162,6 +177,7 @@ def test_every_setting_says_whether_it_can_change_the_bytes() -> None:
     witnessed = {path for path, effect in marked.items() if effect is Effect.WITNESSED}
     assert without_effect == {
         "infer.band_rows", "output.folder", "compute.workers", "compute.memory_per_worker", "compute.cluster.kind",
+        "compute.cluster.address", "compute.cluster.ca", "compute.cluster.cert", "compute.cluster.key",
     }  # fmt: skip
     assert witnessed == {"scenes.paths", "models"}
     assert set(load_workflow(SHIPPED).identity()) == set(marked) - without_effect - witnessed

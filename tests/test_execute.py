@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from distributed import Future
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinyrun import IN_THIS_PROCESS, environment
 
 from rspipe.pipeline import ingest
 from rspipe.pipeline.cluster import open_cluster
-from rspipe.pipeline.errors import SceneFailedError
+from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.execute import agenda, execute
 from rspipe.pipeline.ledger import Ledger
 from rspipe.pipeline.task import Receipt, Task
@@ -94,3 +95,16 @@ def test_a_failure_fails_what_reads_from_it_and_nothing_else(tmp_path: Path, mon
     assert {key for key, outcome in outcomes.items() if isinstance(outcome, Done)} == {"a1", "d"}
     assert {outcome.reason for outcome in outcomes.values() if isinstance(outcome, Failed)} == {"a2 is broken"}
     assert set(outcomes) == {"a1", "a2", "b", "c", "d"}
+
+
+def test_what_the_cluster_drops_ends_the_run_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with environment(), open_cluster(IN_THIS_PROCESS) as client:
+
+        def run(_job: str) -> Receipt:
+            client.cancel([Future("ingest-c", client=client)])  # type: ignore[no-untyped-call] # no types there
+            return Receipt(outputs=(), counts={})
+
+        monkeypatch.setattr(ingest, "run_ingest", run)
+        plan = agenda(CHAIN, ("c",), done(tmp_path))
+        with pytest.raises(EnvironmentFailedError, match=r"ingest, c: the cluster gave up: .*run again to resume"):
+            list(execute(client, tmp_path, plan))

@@ -80,3 +80,16 @@ def test_what_is_done_is_vouched_for(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_every_stage_can_be_found() -> None:
     assert all(callable(worker._stage(stage)) for stage in worker._ENTRY)
+
+
+def test_what_is_vouched_for_is_not_done_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(_job: object) -> Receipt:
+        raise ZeroDivisionError
+
+    made = tmp_path / "made"
+    made.write_text("1")
+    Ledger(tmp_path, Layout(tmp_path).ledger).commit(TASK, Receipt(outputs=(made,), counts={"pixels": 7}))
+    monkeypatch.setattr(ingest, "run_ingest", fail)
+    assert work(TASK, tmp_path, []) == Done(key=TASK.key, counts={"pixels": 7})
+    made.write_text("2")
+    assert isinstance(work(TASK, tmp_path, []), Failed)
