@@ -87,16 +87,14 @@ def engine(path: Path, threads: int, _: int | None) -> int:
     """Go from a raster in memory to shapely's polygons and their attributes."""
     from bench.engine import polygons_of
 
-    classes = np.load(path / "classes.npy")
-    return len(polygons_of(classes, grid_of(len(classes)), threads)[0])
+    return len(polygons_of(np.load(path / "classes.npy"), stored_grid(path), threads)[0])
 
 
 def generalised(path: Path, threads: int, _: int | None) -> int:
     """Go the same way, and take away corners whose triangles are smaller than `TOLERANCE_M` squared."""
     from bench.engine import polygons_of
 
-    classes = np.load(path / "classes.npy")
-    return len(polygons_of(classes, grid_of(len(classes)), threads, TOLERANCE_M)[0])
+    return len(polygons_of(np.load(path / "classes.npy"), stored_grid(path), threads, TOLERANCE_M)[0])
 
 
 def coverage_simplified(path: Path, threads: int, _: int | None) -> int:
@@ -104,8 +102,7 @@ def coverage_simplified(path: Path, threads: int, _: int | None) -> int:
     import shapely
     from bench.engine import polygons_of
 
-    classes = np.load(path / "classes.npy")
-    polygons = polygons_of(classes, grid_of(len(classes)), threads)[0]
+    polygons = polygons_of(np.load(path / "classes.npy"), stored_grid(path), threads)[0]
     return len(shapely.coverage_simplify(polygons, TOLERANCE_M))
 
 
@@ -123,6 +120,11 @@ def job_of(path: Path, max_vertices: int | None) -> "VectorizeJob":
         polygon_classes=(0, 1, 2, 3), minimum_area_m2=0.0, max_vertices=max_vertices,
         strip_rows_px=strip_rows_px(grid.width_px, 1024),
     )  # fmt: skip
+
+
+def stored_grid(path: Path) -> "Grid":
+    """Return the grid of a raster that `save` stored."""
+    return grid_of(len(np.load(path / "classes.npy", mmap_mode="r")))
 
 
 def grid_of(side_px: int) -> "Grid":
