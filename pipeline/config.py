@@ -97,6 +97,8 @@ class VectorizeSettings(Section):
     """Smaller faces are merged into a neighbour; 0 keeps every face. Null: a default that follows the pixel size."""
     class_minimum_area_m2: Annotated[dict[str, Annotated[float, Field(ge=0)]], Effect.BYTES] = {}
     """Other minimum areas for single classes, by name."""
+    into: Annotated[Literal["longest border", "most probable"], Effect.BYTES] = "longest border"
+    """Which neighbour a small face goes into; the most probable one needs `infer.rasters: [probabilities]`."""
     fill_below_m2: Annotated[float, Field(ge=0), Effect.BYTES] = 0.0
     """Smaller faces that lie wholly inside of one other face become part of it; 0 fills none. Never nodata."""
     tolerance_m: Annotated[float, Field(ge=0), Effect.BYTES] = 0.0

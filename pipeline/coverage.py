@@ -205,6 +205,8 @@ class _Graph(NamedTuple):
     lengths: NDArray[np.int32]
     shared: NDArray[np.int64]
     """Length of the border with the face at hand; zero between any two uses."""
+    chances: NDArray[np.int64]
+    """See `Rule`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,21 +219,38 @@ class Holes:
     """(n,): faces that touch nodata or the raster's border, and so lie inside of nothing."""
 
 
-def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Borders, holes: Holes) -> Sieved:
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is merged, and into what."""
+
+    least: Counts
+    """(256,): smallest area of a face of each class, in the units of the areas."""
+    holes: Holes
+    """What is filled."""
+    chances: Counts
+    """(n, classes): the probability of each class, summed over each face: a small face goes into the neighbour whose
+    class is the most probable one in it. (0, 0): into the one with the longest border."""
+
+
+NO_CHANCES: Counts = np.empty((0, 0), np.int64)
+
+
+def sieve(classes: NDArray[np.uint8], areas: Counts, borders: Borders, rule: Rule) -> Sieved:
     """Merge small faces into neighbours until none is left that has a neighbour.
 
     The smallest face goes first (ties: the lower number) into the neighbour with which it shares the longest border
     (ties: the lower number) and takes its class; neighbours that now have equal classes unite. Nodata is no neighbour.
-    Then holes are filled, the smallest first.
+    Where probabilities are given the most probable neighbour comes before the one with the longest border. Then holes
+    are filled, the smallest first.
 
     Args:
         classes: (n,): class of each face; faces are numbered by their first pixels.
         areas: (n,): ground area of each face.
-        least: (256,): smallest area of a face of each class, in the same units.
-        borders: see `contacts.borders`; every face below its class's smallest area, or below `holes.below`, must be in
-            it.
-        holes: what is filled.
+        borders: see `contacts.borders`; every face below its class's smallest area, or below `rule.holes.below`, must
+            be in it.
+        rule: what is merged, and into what.
     """
+    least, holes = rule.least, rule.holes
     count = len(classes)
     graph = _Graph(
         parents=np.arange(count, dtype=np.int32),
@@ -243,6 +262,7 @@ def sieve(classes: NDArray[np.uint8], areas: Counts, least: Counts, borders: Bor
         neighbours=borders.neighbours,
         lengths=borders.lengths,
         shared=np.zeros(count, np.int64),
+        chances=rule.chances.copy(),
     )
     small = np.flatnonzero(areas < least[classes])
     _merge_all(graph, least, small)
@@ -300,8 +320,7 @@ def _merge(graph: _Graph, face: int) -> int:
     touched = _neighbours(graph, face)
     best = _NONE
     for other in touched:
-        longer = best == _NONE or graph.shared[other] > graph.shared[best]
-        if longer or (graph.shared[other] == graph.shared[best] and other < best):
+        if best == _NONE or _is_better(graph, face, other, best):
             best = other
     for other in touched:
         graph.shared[other] = 0
@@ -314,6 +333,18 @@ def _merge(graph: _Graph, face: int) -> int:
             merged = _absorb(graph, merged, other)
     graph.classes[merged] = winner
     return merged
+
+
+@compiled
+def _is_better(graph: _Graph, face: int, one: int, other: int) -> bool:
+    """Tell whether a face rather goes into one neighbour than into another."""
+    if graph.chances.size > 0:
+        chance, rival = graph.chances[face, graph.classes[one]], graph.chances[face, graph.classes[other]]
+        if chance != rival:
+            return bool(chance > rival)
+    if graph.shared[one] != graph.shared[other]:
+        return bool(graph.shared[one] > graph.shared[other])
+    return one < other
 
 
 @compiled
@@ -338,6 +369,8 @@ def _absorb(graph: _Graph, one: int, other: int) -> int:
     root, child = min(one, other), max(one, other)
     graph.parents[child] = root
     graph.areas[root] += graph.areas[child]
+    if graph.chances.size > 0:
+        graph.chances[root] += graph.chances[child]
     graph.followers[graph.tails[root]] = child
     graph.tails[root] = graph.tails[child]
     return root

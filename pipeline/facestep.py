@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from rspipe.pipeline.arrayfile import read_arrays, write_arrays
 from rspipe.pipeline.contacts import Contacts, contacts_inside, exposed_inside
-from rspipe.pipeline.coverage import Faces, find_faces
+from rspipe.pipeline.coverage import NO_CHANCES, Faces, find_faces
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import measure
-from rspipe.pipeline.measures import face_areas, face_pixels
+from rspipe.pipeline.measures import face_areas, face_pixels, face_sums
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.unite import Part
-from rspipe.pipeline.vectorjob import CLASSES, VectorizeJob
+from rspipe.pipeline.vectorjob import CLASSES, PROBABILITIES, VectorizeJob
 
 _PART = ("classes", "firsts", "top", "bottom", "left", "right")
 _CONTACTS = ("ones", "others", "lengths")
@@ -37,7 +37,7 @@ def find(job: VectorizeJob, strip: int) -> Receipt:
     contacts = contacts_inside(faces, small, ground, block)
     exposed = exposed_inside(faces, block) if job.fill_below_m2 else np.ones(faces.count, np.bool_)
     arrays = {name: part[name] for name in _PART} | asdict(contacts)
-    arrays |= {"pixels": face_pixels(faces), "areas": areas, "exposed": exposed}
+    arrays |= {"pixels": face_pixels(faces), "areas": areas, "exposed": exposed, "chances": _chances(job, strip, faces)}
     write_arrays(job.faces_file(strip), arrays)
     return Receipt(outputs=(job.faces_file(strip),), counts={})
 
@@ -61,6 +61,18 @@ def read_sizes(job: VectorizeJob, strip: int) -> list[NDArray[np.int64]]:
 def read_exposed(job: VectorizeJob, strip: int) -> NDArray[np.bool_]:
     """Return which of a strip's faces touch nodata or the scene's border."""
     return read_arrays(job.faces_file(strip), "exposed")[0]
+
+
+def read_chances(job: VectorizeJob, strip: int) -> NDArray[np.int64]:
+    """Return (n, classes): the probability of each class summed over a strip's faces."""
+    return read_arrays(job.faces_file(strip), "chances")[0]
+
+
+def _chances(job: VectorizeJob, strip: int, faces: Faces) -> NDArray[np.int64]:
+    if not job.by_probability:
+        return NO_CHANCES
+    rows, classes = job.blocks[strip].rows, range(len(job.legend.classes))
+    return np.column_stack([face_sums(faces, job.read(PROBABILITIES, rows, layer)) for layer in classes])
 
 
 def _check(job: VectorizeJob, faces: Faces) -> None:

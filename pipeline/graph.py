@@ -146,6 +146,7 @@ class _Build:
             polygon_classes=self._plan.polygon_classes,
             minimum_area_m2=settings.minimum_area_m2,
             class_minimums_m2=self._plan.class_minimums_m2,
+            by_probability=settings.into == "most probable",
             fill_below_m2=settings.fill_below_m2,
             tolerance_m=settings.tolerance_m,
             smooth=settings.smooth,
@@ -216,7 +217,7 @@ class _Build:
         """What decides the faces and their borders."""
         settings = self._plan.config.vectorize
         areas_m2 = [settings.minimum_area_m2, self._plan.class_minimums_m2, settings.fill_below_m2]
-        return [vectorize.VERSION, asdict(self._plan.model.card.legend), areas_m2, settings.max_vertices]
+        return [vectorize.VERSION, asdict(self._plan.model.card.legend), areas_m2, settings.into, settings.max_vertices]
 
     def _vectorize_identity(self) -> list[object]:
         attributes = [self._scene_id, str(self._planned.scene.acquired_at), self._plan.polygon_classes]

@@ -110,6 +110,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     model = load_model(config)
     fingerprint = _fingerprint(config)
     _check_rasters(config, model.card)
+    _check_sieve(config)
     _check_output_crs(config)
     classes, minimums_m2 = _polygon_classes(config, model.card), _class_minimums(config, model.card)
     planned: list[PlannedScene] = []
@@ -159,6 +160,14 @@ def _check_rasters(config: WorkflowConfig, card: ModelCard) -> None:
         raise ConfigError(
             f"infer.rasters: unfamiliarity: the card of model {card.model_id!r} does not say what is familiar to it; "
             "leave unfamiliarity out, or train the model anew"
+        )
+
+
+def _check_sieve(config: WorkflowConfig) -> None:
+    if config.vectorize.into == "most probable" and "probabilities" not in config.infer.rasters:
+        raise ConfigError(
+            "vectorize.into: most probable needs the probabilities of all classes; "
+            "add infer.rasters: [probabilities], or leave it at longest border"
         )
 
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.pipeline import store
 from rspipe.pipeline.contacts import Contacts, borders, contacts_between, exposed_between
-from rspipe.pipeline.coverage import Counts, Holes, sieve
-from rspipe.pipeline.facestep import read_contacts, read_exposed, read_part, read_sizes
+from rspipe.pipeline.coverage import NO_CHANCES, Counts, Holes, Rule, sieve
+from rspipe.pipeline.facestep import read_chances, read_contacts, read_exposed, read_part, read_sizes
 from rspipe.pipeline.giants import cut
 from rspipe.pipeline.ground import Ground, measure
 from rspipe.pipeline.settled import Settled, Sifted
@@ -29,9 +29,10 @@ def settle(job: VectorizeJob) -> Receipt:
     united = unite(parts)
     found = [united.total(sizes) for sizes in zip(*(read_sizes(job, strip) for strip in strips), strict=True)]
     pixels, areas = found
-    least, holes = job.least(ground), Holes(job.fill_below(ground), _exposed(job, parts, united))
-    small = (areas < least[united.classes]) | (areas < holes.below)
-    merged = sieve(united.classes, areas, least, borders(_contacts(job, (parts, united), ground), small), holes)
+    holes = Holes(job.fill_below(ground), _exposed(job, parts, united))
+    rule = Rule(job.least(ground), holes, _chances(job, united))
+    small = (areas < rule.least[united.classes]) | (areas < holes.below)
+    merged = sieve(united.classes, areas, borders(_contacts(job, (parts, united), ground), small), rule)
     totals = []
     for sizes in found:
         total = np.zeros(len(merged.classes), np.int64)
@@ -78,6 +79,15 @@ def _contacts(job: VectorizeJob, found: tuple[list[Part], United], ground: Groun
         some = read_contacts(job, strip)
         inside.append(Contacts.of(numbers[some.ones], numbers[some.others], some.lengths))
     return [*inside, contacts_between(parts, united, ground)]
+
+
+def _chances(job: VectorizeJob, united: United) -> Counts:
+    if not job.by_probability:
+        return NO_CHANCES
+    chances = np.zeros((len(united.classes), len(job.legend.classes)), np.int64)
+    for strip, numbers in enumerate(united.numbers):
+        np.add.at(chances, numbers, read_chances(job, strip))
+    return chances
 
 
 def _exposed(job: VectorizeJob, parts: list[Part], united: United) -> NDArray[np.bool_]:

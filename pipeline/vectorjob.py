@@ -20,6 +20,7 @@ from rspipe.pipeline.trace import Block
 
 CLASSES = "classes"
 CONFIDENCE = "confidence"
+PROBABILITIES: RasterName = "probabilities"
 SIEVED = "sieved.zarr"
 POLYGONS = "polygons.parquet"
 DEFAULT_MINIMUM_PX = 8.5
@@ -51,6 +52,8 @@ class VectorizeJob:
     """Smaller faces are merged into a neighbour, 0 keeps every face; None: what covers `DEFAULT_MINIMUM_PX` pixels."""
     class_minimums_m2: tuple[tuple[int, float], ...] = ()
     """Class ids, and the smallest area of a face of each where it is another one."""
+    by_probability: bool = False
+    """Smaller faces go into the most probable neighbour, not into the one with the longest border."""
     fill_below_m2: float = 0.0
     """Smaller faces that lie wholly inside of one other face become part of it."""
     tolerance_m: float = 0.0
@@ -131,17 +134,17 @@ class VectorizeJob:
         """Return `fill_below_m2` in units of `ground.areas.unit`."""
         return math.ceil(self.fill_below_m2 / ground.areas.unit)
 
-    def read(self, name: str, rows: slice) -> NDArray[Any]:
-        """Read whole rows of an inferred raster.
+    def read(self, name: str, rows: slice, layer: int | None = None) -> NDArray[Any]:
+        """Read whole rows of an inferred raster, or of one of its layers.
 
         Raises:
             SceneFailedError: the raster is not on the job's grid.
         """
         array = store.open_array(self.inferred, name)
-        if array.shape != (self.grid.height_px, self.grid.width_px):
+        if array.shape[-2:] != (self.grid.height_px, self.grid.width_px):
             found = f"{name} is {array.shape}, its grid another"
             raise SceneFailedError(f"scene {self.scene}, vectorize: {found}; run --fresh")
-        return np.asarray(array[rows, :])
+        return np.asarray(array[rows, :] if layer is None else array[layer, rows, :])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

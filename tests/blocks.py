@@ -21,9 +21,9 @@ from rspipe.pipeline.contacts import (
     exposed_between,
     exposed_inside,
 )
-from rspipe.pipeline.coverage import Faces, Holes, find_faces, sieve
+from rspipe.pipeline.coverage import NO_CHANCES, Faces, Holes, Rule, find_faces, sieve
 from rspipe.pipeline.ground import Ground, measure
-from rspipe.pipeline.measures import face_pixels
+from rspipe.pipeline.measures import face_pixels, face_sums
 from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.trace import Block, trace
 from rspipe.pipeline.unite import Part, United, unite
@@ -82,7 +82,13 @@ def painted(parts: list[Part], found: list[Faces], numbers: list[NDArray[np.int3
     return labels
 
 
-def sieved(classes: Raster, least_px: dict[int, int], cut: Cut = WHOLE, fill_below_px: int = 0) -> Faces:
+def sieved(
+    classes: Raster,
+    least_px: dict[int, int],
+    cut: Cut = WHOLE,
+    fill_below_px: int = 0,
+    probabilities: NDArray[np.uint8] | None = None,
+) -> Faces:
     """The faces after a sieve by pixels, and after holes are filled."""
     ground = equal_area_ground(*classes.shape)
     least = np.zeros(256, np.int64)
@@ -98,8 +104,24 @@ def sieved(classes: Raster, least_px: dict[int, int], cut: Cut = WHOLE, fill_bel
         exposed[numbers[exposed_inside(faces, part.block)]] = True
         contacts.append(Contacts.of(numbers[some.ones], numbers[some.others], some.lengths))
     small = (pixels < least[united.classes]) | (pixels < fill_below_px)
-    merged = sieve(united.classes, pixels, least, borders(contacts, small), Holes(fill_below_px, exposed))
+    rule = Rule(least, Holes(fill_below_px, exposed), chances_of(parts, found, united, probabilities))
+    merged = sieve(united.classes, pixels, borders(contacts, small), rule)
     return Faces(painted(parts, found, [merged.numbers[some] for some in united.numbers]), merged.classes)
+
+
+def chances_of(
+    parts: list[Part], found: list[Faces], united: United, probabilities: NDArray[np.uint8] | None
+) -> NDArray[np.int64]:
+    if probabilities is None:
+        return NO_CHANCES
+    layers = [
+        [
+            face_sums(faces, np.ascontiguousarray(layer[part.block.rows, part.block.columns]))
+            for part, faces in zip(parts, found, strict=True)
+        ]
+        for layer in probabilities
+    ]
+    return np.column_stack([united.total(sums) for sums in layers])
 
 
 def arcs_of(labels: Labels, cut: Cut = WHOLE) -> Arcs:

@@ -37,8 +37,11 @@ def edges_between(labels: NDArray[np.int32], face: int) -> dict[int, int]:
     return shared
 
 
-def sieve_pixels(classes: Raster, least_px: dict[int, int]) -> Raster:
-    """Sieve by house rule, areas counted in pixels and borders in pixel edges."""
+def sieve_pixels(classes: Raster, least_px: dict[int, int], probabilities: NDArray[np.uint8] | None = None) -> Raster:
+    """Sieve by house rule, areas counted in pixels and borders in pixel edges.
+
+    With probabilities (classes, H, W) the neighbour whose class is the most probable one under the face comes first.
+    """
     classes = classes.copy()
     while True:
         labels = labels_of(classes)
@@ -52,8 +55,11 @@ def sieve_pixels(classes: Raster, least_px: dict[int, int]) -> Raster:
             return classes
         face = min(small)[1]
         shared = edges_between(labels, face)
-        winner = min(shared, key=lambda other: (-shared[other], other))
-        classes[masks[face]] = classes[masks[winner]][0]
+        chance = dict.fromkeys(shared, 0)
+        if probabilities is not None:
+            chance = {other: int(probabilities[classes[masks[other]][0]][masks[face]].sum()) for other in shared}
+        ranks = [(-chance[other], -shared[other], other) for other in shared]
+        classes[masks[face]] = classes[masks[min(ranks)[2]]][0]
 
 
 def filled(classes: Raster, below_px: int) -> Raster:

@@ -35,6 +35,17 @@ def test_sieve_is_that_of_the_oracle(classes: Raster, cut: Cut, least_px: tuple[
     np.testing.assert_array_equal(faces.labels, labels_of(raster_of(faces)))
 
 
+@settings(max_examples=100, deadline=None)
+@given(rasters, cuts, st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 9)), st.integers(0, 10**6))
+def test_small_faces_go_into_the_most_probable_neighbour(
+    classes: Raster, cut: Cut, least_px: tuple[int, int, int], seed: int
+) -> None:
+    probabilities = np.random.default_rng(seed).integers(0, 255, (3, *classes.shape)).astype(np.uint8)
+    least = dict(enumerate(least_px))
+    found = raster_of(sieved(classes, least, cut, 0, probabilities))
+    np.testing.assert_array_equal(found, sieve_pixels(classes, least, probabilities))
+
+
 @settings(max_examples=200, deadline=None)
 @given(rasters, cuts, st.integers(0, 5), st.integers(1, 30))
 def test_holes_are_filled_as_by_the_oracle(classes: Raster, cut: Cut, least_px: int, below_px: int) -> None:

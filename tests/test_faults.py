@@ -74,6 +74,10 @@ CONFIGURATIONS = {
         line_of("infer: {rasters: [unfamiliarity]}\n"),
         ("infer.rasters", "'pico-clouds'", "does not say what is familiar", "leave unfamiliarity out"),
     ),
+    "no probabilities": (
+        line_of("vectorize: {into: most probable}\n"),
+        ("vectorize.into", "infer.rasters: [probabilities]", "longest border"),
+    ),
     "unknown class with an area": (
         line_of("vectorize: {class_minimum_area_m2: {thin clod: 5}}\n"),
         ("vectorize.class_minimum_area_m2", "thin clod", "thin cloud"),

@@ -39,11 +39,13 @@ def make_job(
     }
     if changes.get("rasters") == ("unfamiliarity",):
         layers["unfamiliarity"] = np.where(classes == 255, 255, np.arange(classes.size).reshape(classes.shape) % 97)
+    if changes.get("rasters") == ("probabilities",):
+        layers["probabilities"] = np.random.default_rng(5).integers(0, 255, (3, height, width))
     plans = [
         store.ArrayPlan(
-            name=name, shape=classes.shape, dtype="uint8", shard_px=(64, 64), chunk_px=(32, 32), fill=255, attributes={}
+            name=name, shape=layer.shape, dtype="uint8", shard_px=(64, 64), chunk_px=(32, 32), fill=255, attributes={}
         )
-        for name in layers
+        for name, layer in layers.items()
     ]
     store.create(folder / "inferred.zarr", grid, plans)
     for name, values in layers.items():
@@ -159,6 +161,20 @@ def test_generalising_drops_corners_and_keeps_the_area(tmp_path: Path) -> None:
     assert after.area.sum() == pytest.approx(before.area.sum(), rel=1e-12)
     assert after.area_m2.sum() == pytest.approx(before.area_m2.sum(), rel=1e-12)
     assert shapely.coverage_is_valid(after.geometry.to_numpy())
+
+
+@pytest.mark.parametrize("strip_rows_px", [64, 256])
+def test_small_faces_go_into_the_most_probable_neighbour_on_request(tmp_path: Path, strip_rows_px: int) -> None:
+    classes = random_classes(130, 97)
+    job = make_job(
+        tmp_path, classes, rasters=("probabilities",), by_probability=True, strip_rows_px=strip_rows_px,
+        minimum_area_m2=4.5 * 900,
+    )  # fmt: skip
+    vectorize(job)
+    probabilities = np.asarray(store.open_array(job.inferred, "probabilities")[:])
+    sieved = np.asarray(store.open_array(job.vectors / "sieved.zarr", "classes")[:])
+    np.testing.assert_array_equal(sieved, sieve_pixels(classes, dict.fromkeys(range(3), 5), probabilities))
+    assert np.any(sieved != sieve_pixels(classes, dict.fromkeys(range(3), 5)))
 
 
 def test_attributes(tmp_path: Path) -> None:
