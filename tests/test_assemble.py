@@ -3,7 +3,7 @@ import pytest
 import shapely
 from bench.natural import check as check_natural
 from blocks import WHOLE, Cut, Raster, arcs_of, cuts, polygons_of, rasters, to_degrees, traced_by_gdal
-from hypothesis import given
+from hypothesis import given, settings
 
 from rspipe.pipeline.assemble import outlines
 from rspipe.pipeline.coverage import find_faces
@@ -32,6 +32,7 @@ def check(classes: Raster, cut: Cut) -> None:
         assert not any(shapely.is_ccw(hole) for hole in polygon.interiors)
 
 
+@settings(max_examples=60)
 @given(rasters, cuts)
 def test_polygons_are_gdals_and_a_valid_coverage_however_the_raster_is_cut(classes: Raster, cut: Cut) -> None:
     check(classes, cut)

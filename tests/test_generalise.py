@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import shapely
 from blocks import WHOLE, Cut, Raster, arcs_of, cuts, equal_area_ground, lines_of, polygons_of, rasters
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -68,6 +68,7 @@ def check(classes: Raster, smallest_px2: float) -> tuple[NDArray[np.object_], ND
     return before, after
 
 
+@settings(max_examples=50)
 @given(rasters, tolerances)
 def test_the_coverage_stays_valid_with_the_same_neighbours_and_holes(classes: Raster, smallest_px2: float) -> None:
     check(classes, smallest_px2)
@@ -127,6 +128,7 @@ def check_curves(classes: Raster, smallest_px2: float) -> tuple[NDArray[np.objec
     return before, after
 
 
+@settings(max_examples=50)
 @given(rasters, st.sampled_from([0.4, 0.6, 2.0, 1000.0]))
 def test_curves_keep_the_coverage_valid_with_the_same_neighbours_and_holes(classes: Raster, limit_px2: float) -> None:
     check_curves(classes, limit_px2)

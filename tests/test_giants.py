@@ -35,7 +35,7 @@ def corners(geometry: geopandas.GeoSeries) -> NDArray[np.int64]:
 
 
 @given(seed=st.integers(0, 10**6), strip_rows_px=st.sampled_from([7, 16, 64]))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_vertices_are_counted_as_shapely_counts_them(tmp_path: Path, seed: int, strip_rows_px: int) -> None:
     job = make_job(tmp_path, random_classes(41, 37, seed), minimum_area_m2=0.0, strip_rows_px=strip_rows_px)
     found = polygons(job)
