@@ -57,8 +57,9 @@ def bare(card: Path, windows: int) -> None:
             predictor._model(image, valid, explain=False)
 
 
-def carry_out(client: "Client", root: Path, tasks: "list[Task]", prefix: str = "") -> None:
-    """Run tasks whose inputs outside of them are done already; under another prefix they run again."""
+def carry_out(client: "Client", root: Path, tasks: "list[Task]") -> None:
+    """Run tasks whose inputs outside of them are done already, under keys of their own: what is done is not redone."""
+    prefix = f"{time.time_ns()}-"
     known = {task.key for task in tasks}
     pending = tuple(
         replace(task, key=prefix + task.key, inputs=tuple(prefix + key for key in task.inputs if key in known))
@@ -101,7 +102,7 @@ def measure(graph: "SceneGraph", root: Path, workers: int, windows: int) -> Roun
         begun_s = time.time()
         _on_each(client, names, card, shares)
         bare_s = time.time() - begun_s
-        carry_out(client, root, [task for task in tasks if task.stage == "infer"][:workers], "warm-")
+        carry_out(client, root, [task for task in tasks if task.stage == "infer"][:workers])
         begun_s = time.time()
         carry_out(client, root, tasks)
         ended_s = time.time()
