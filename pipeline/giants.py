@@ -33,6 +33,11 @@ class Chequered(Sifted):
         self.before = before
         self.parts = parts
 
+    @property
+    def wholes(self) -> NDArray[np.int32] | None:
+        """See `Sifted`."""
+        return self.parts.wholes
+
     def faces(self, strip: int) -> Faces:
         """See `Sifted`."""
         return chequered(self.before, self.before.faces(strip), strip, self.parts.giants)
@@ -68,11 +73,11 @@ class Parts:
 def open_faces(job: VectorizeJob) -> Sifted:
     """Return the strips of a scene as they become polygons."""
     sifted = Sifted(job, Settled.read(job.sieve_file))
-    parts = read_parts(job)
+    parts = _read_parts(job)
     return sifted if parts is None else Chequered(sifted, Settled.read(job.chequered_file), parts)
 
 
-def read_parts(job: VectorizeJob) -> Parts | None:
+def _read_parts(job: VectorizeJob) -> Parts | None:
     """Return what was cut, or None if no face was."""
     if job.max_vertices is None:
         return None

@@ -17,13 +17,13 @@ from rspipe.pipeline.assemble import Outlines, outlines, ring_points
 from rspipe.pipeline.coverage import NO_FACE, Counts
 from rspipe.pipeline.generalise import generalise, smooth
 from rspipe.pipeline.geoparquet import GEOMETRY, geo_metadata
-from rspipe.pipeline.giants import Parts, open_faces, read_parts
+from rspipe.pipeline.giants import open_faces
 from rspipe.pipeline.ground import measure
 from rspipe.pipeline.lengths import arc_lengths_m
 from rspipe.pipeline.measures import histogram_quantiles
 from rspipe.pipeline.polygonfile import PART_OF, UNFAMILIARITY, fields_of
 from rspipe.pipeline.rasters import KINDS
-from rspipe.pipeline.settled import Settled
+from rspipe.pipeline.settled import Settled, Sifted
 from rspipe.pipeline.stitch import Arcs, stitch
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.vectorjob import POLYGONS, VectorizeJob
@@ -68,7 +68,8 @@ def assemble(job: VectorizeJob) -> Receipt:
     Raises:
         EnvironmentFailedError: the disk is full or cannot be written.
     """
-    settled, parts = open_faces(job).settled, read_parts(job)
+    scene = open_faces(job)
+    settled = scene.settled
     wanted = np.flatnonzero(np.isin(settled.classes, job.polygon_classes))
     order = wanted[np.argsort(settled.classes[wanted], kind="stable")].astype(np.int64)
     arcs = stitch(PiecesOnDisk(job))
@@ -76,7 +77,7 @@ def assemble(job: VectorizeJob) -> Receipt:
     if job.tolerance_m or job.smooth:
         arcs, sums = _generalised(job, arcs, sums)
     rings = outlines(arcs, len(settled.classes), order)
-    _write(job, _columns(job, (settled, parts), sums, order), _geometries(job, arcs, rings))
+    _write(job, _columns(job, scene, sums, order), _geometries(job, arcs, rings))
     return Receipt(outputs=(job.vectors / POLYGONS,), counts={"polygons": len(order)})
 
 
@@ -119,10 +120,10 @@ def _generalised(job: VectorizeJob, arcs: Arcs, sums: _Sums) -> tuple[Arcs, _Sum
     return arcs, replace(sums, areas_m2=areas_m2, perimeters_m=perimeters_m[:-1])
 
 
-def _columns(job: VectorizeJob, found: tuple[Settled, Parts | None], sums: _Sums, order: Counts) -> list[pa.Array]:
+def _columns(job: VectorizeJob, scene: Sifted, sums: _Sums, order: Counts) -> list[pa.Array]:
     """Return the attributes in the order of `fields_of`."""
-    fields, pixels = fields_of(job.extras), found[0].pixels[order]
-    ids = found[0].classes[order].astype(np.int32)
+    fields, pixels = fields_of(job.extras), scene.settled.pixels[order]
+    ids = scene.settled.classes[order].astype(np.int32)
     names = pa.array([entry.name for entry in job.legend.classes], pa.string())
     columns = {
         "class_id": pa.array(ids),
@@ -132,18 +133,18 @@ def _columns(job: VectorizeJob, found: tuple[Settled, Parts | None], sums: _Sums
         "confidence_mean": pa.array(sums.confidence[order] / pixels / CONFIDENCE_SCALE),
         "confidence_p10": pa.array(sums.low[order] / CONFIDENCE_SCALE),
         UNFAMILIARITY: pa.array(sums.unfamiliarity[order] / pixels * KINDS[UNFAMILIAR].scale),
-        PART_OF: _part_of(found[1], order),
+        PART_OF: _part_of(scene.wholes, order),
     }
     for name, value in (("scene_id", job.scene_id), ("acquired_at", job.acquired_at), ("model_id", job.model_id)):
         columns[name] = pa.repeat(pa.scalar(value, fields.field(name).type), len(order))
     return [columns[field.name] for field in fields]
 
 
-def _part_of(parts: Parts | None, order: Counts) -> pa.Array:
-    if parts is None:
+def _part_of(wholes: NDArray[np.int32] | None, order: Counts) -> pa.Array:
+    if wholes is None:
         return pa.nulls(len(order), pa.int64())
-    wholes = parts.wholes[order].astype(np.int64)
-    return pa.array(wholes, mask=wholes == NO_FACE)
+    giants = wholes[order].astype(np.int64)
+    return pa.array(giants, mask=giants == NO_FACE)
 
 
 def _geometries(job: VectorizeJob, arcs: Arcs, rings: Outlines) -> Iterator[NDArray[np.object_]]:

@@ -63,6 +63,11 @@ class Sifted:
         self.job = job
         self.settled = settled
 
+    @property
+    def wholes(self) -> NDArray[np.int32] | None:
+        """(m,): the giant that each face was cut from, `NO_FACE` for those that are whole; None where none was cut."""
+        return None
+
     def faces(self, strip: int) -> Faces:
         """Return a strip's own faces, found again, which is as quick as reading them; see `Settled.of_strip`."""
         return find_faces(self.job.read(CLASSES, self.job.blocks[strip].rows))
