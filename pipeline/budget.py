@@ -15,8 +15,9 @@ from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.cluster import ClusterSpec, spec_of
 from rspipe.pipeline.contract import ingested_bytes
 from rspipe.pipeline.errors import EnvironmentFailedError
+from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.plan import PlannedScene, RunPlan
-from rspipe.pipeline.source import READ_PX
+from rspipe.pipeline.swath import READ_PX
 
 _MIB = 2**20
 _PACKED = 0.5
@@ -46,17 +47,13 @@ def disk_bytes(plan: RunPlan, planned: PlannedScene) -> int:
 
 
 def floats_bytes(plan: RunPlan) -> int:
-    """Return the most that a worker keeps of what is blended: windows, and the rows that the next window row needs."""
-    count, batch = _channels(plan).count, plan.fingerprint.batch
-    grids = [planned.windows for planned in plan.scenes]
-    return max(
-        (4 * count * (batch * grid.window_px**2 + 2 * grid.overlap_px * grid.width_px) for grid in grids), default=0
-    )
+    """Return the most that a worker keeps of what is blended: a batch of windows, and what they owe to others."""
+    return max((4 * _channels(plan).count * _floats_px(plan, planned.windows) for planned in plan.scenes), default=0)
 
 
 def worker_bytes(plan: RunPlan, process_bytes: int) -> int:
-    """Return the most that an inferring worker holds: the process with its model, blended rows, and what is read."""
-    read = max((_read_bytes(planned) for planned in plan.scenes), default=0)
+    """Return the most that an inferring worker holds: the process with its model, what is blended, and what is read."""
+    read = max((_read_bytes(plan, planned.windows) for planned in plan.scenes), default=0)
     return process_bytes + floats_bytes(plan) + read
 
 
@@ -105,8 +102,8 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
     if limit is not None and peak > limit:
         raise EnvironmentFailedError(
             f"compute.memory_per_worker: a worker needs some {_mib(peak)} ({_mib(process_bytes)} with the model "
-            f"loaded, {_mib(floats_bytes(plan))} of blended rows), allowed are {_mib(limit)}; allow more, or choose a "
-            "smaller infer.overlap_px"
+            f"loaded, {_mib(floats_bytes(plan))} of blended windows), allowed are {_mib(limit)}; allow more, or choose "
+            "a smaller infer.band_rows"
         )
     memory, cluster = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), spec_of(plan.config.compute)
     if isinstance(cluster, ClusterSpec) and peak * cluster.workers > memory:
@@ -116,10 +113,19 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
         )
 
 
-def _read_bytes(planned: PlannedScene) -> int:
-    grid = planned.match.grid
-    pixel_bytes = ingested_bytes(planned.match.bands, grid) // (grid.height_px * grid.width_px)
-    return pixel_bytes * planned.windows.window_px * 2 * READ_PX
+def _floats_px(plan: RunPlan, grid: WindowGrid) -> int:
+    """Windows of a batch; the right of one per window row, the bottom of a batch; a shard of two strips."""
+    batch, rows = plan.fingerprint.batch, min(plan.band_rows, grid.rows.count)
+    owed = rows * grid.window_px + batch * grid.columns.stride_px
+    return batch * grid.window_px**2 + grid.overlap_px * (owed + 2 * min(grid.shard_px[1], grid.width_px))
+
+
+def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
+    """Numbers, presence and validity in the rows of a band; the columns before stay until the next are there."""
+    bands, rows = len(plan.model.card.bands), min(plan.band_rows, grid.rows.count)
+    height_px = rows * grid.rows.stride_px + grid.overlap_px
+    width_px = READ_PX + grid.window_px + (plan.fingerprint.batch - 1) * grid.columns.stride_px
+    return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * (4 + 1) + 4 + 1)
 
 
 def _channels(plan: RunPlan) -> Channels:

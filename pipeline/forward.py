@@ -1,13 +1,10 @@
 """Windows through a model: stored numbers go up to the device, probabilities come out, one check on all of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.models.card import ModelCard
@@ -16,7 +13,8 @@ from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.rasters import RasterName
-from rspipe.pipeline.source import Source, WindowInput, WindowRow
+from rspipe.pipeline.source import Source
+from rspipe.pipeline.swath import Stretch, Swath, WindowInput
 
 _SUM_TOLERANCE = 1e-4
 
@@ -83,57 +81,35 @@ class Predicted:
     """(K, S, S) float32 on the device; see `Channels`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Windows that go through the model together, and their numbers on the device."""
+def predict(forward: Forward, source: Source, grid: WindowGrid, rows: range) -> Iterator[Predicted]:
+    """Yield the windows of some window rows, by columns: down the rows, then on to the right.
 
-    row: int
-    columns: tuple[int, ...]
-    windows: tuple[WindowInput, ...]
-    inputs: tuple[Tensor, Tensor] | None
-    """(B, C, S, S) numbers and what is present of them, short batches padded; None where all windows are skipped."""
-
-    def __str__(self) -> str:
-        return f"window row {self.row}, columns {self.columns[0]}..{self.columns[-1]}"
-
-
-def predict(forward: Forward, source: Source, grid: WindowGrid, rows: Iterable[int]) -> Iterator[Predicted]:
-    """Yield the windows of some window rows, each from left to right; the next are read while the model runs.
-
-    No batch spans two rows, each has the same shape.
+    The next columns are read while the model runs. No batch spans two rows, each has the same shape: with batches of b
+    windows, b columns are taken at a time.
     """
-    zeros = torch.zeros((forward.channels.count, grid.window_px, grid.window_px), device=forward.device)
-    for batch in ahead(_batches(forward, source, grid, rows)):
-        outputs = iter(() if batch.inputs is None else _run(forward, *batch.inputs, str(batch)))
-        for column, window in zip(batch.columns, batch.windows, strict=True):
-            yield Predicted(batch.row, column, window, zeros if window.skipped else next(outputs))
+    for stretch in ahead(Swath(source, grid, rows, forward.device).stretches(forward.batch)):
+        for row in rows:
+            yield from _predict_row(forward, stretch, row)
 
 
-def _batches(forward: Forward, source: Source, grid: WindowGrid, rows: Iterable[int]) -> Iterator[_Batch]:
-    for row in rows:
-        reader = WindowRow(source, grid, row)
-        for columns in batched(range(grid.columns.count), forward.batch):
-            windows = tuple(reader.read(column) for column in columns)
-            wanted = [window for window in windows if not window.skipped]
-            yield _Batch(row, columns, windows, _inputs(forward, source, wanted))
+def _predict_row(forward: Forward, stretch: Stretch, row: int) -> Iterator[Predicted]:
+    windows = [stretch.window(row, column) for column in stretch.columns]
+    wanted = [window for window in windows if not window.skipped]
+    where = f"window row {row}, columns {stretch.columns[0]}..{stretch.columns[-1]}"
+    outputs = iter(_run(forward, wanted, where))
+    zeros = torch.zeros((), device=forward.device).expand(forward.channels.count, *[stretch.grid.window_px] * 2)
+    for column, window in zip(stretch.columns, windows, strict=True):
+        yield Predicted(row, column, window, zeros if window.skipped else next(outputs))
 
 
-def _inputs(forward: Forward, source: Source, windows: Sequence[WindowInput]) -> tuple[Tensor, Tensor] | None:
-    """A short batch is padded with its first window, an empty one never reaches the model."""
+def _run(forward: Forward, windows: Sequence[WindowInput], where: str) -> Sequence[Tensor]:
+    """Run one batch; a short one is padded with its first window, an empty one never reaches the model."""
     if not windows:
-        return None
-    inputs = [physical(source, window, forward.device) for window in windows]
-    inputs += [inputs[0]] * (forward.batch - len(inputs))
-    numbers, present = zip(*inputs, strict=True)
-    if forward.batch == 1:
-        return numbers[0].unsqueeze(0), present[0].unsqueeze(0)
-    return torch.stack(numbers), torch.stack(present)
-
-
-def _run(forward: Forward, numbers: Tensor, present: Tensor, where: str) -> Sequence[Tensor]:
-    """Run one batch."""
+        return ()
+    padded = [*windows, *[windows[0]] * (forward.batch - len(windows))]
+    numbers = _stack([window.numbers for window in padded])
     try:
-        probabilities, unfamiliar = forward.say(numbers, present)
+        probabilities, unfamiliar = forward.say(numbers, _stack([window.present for window in padded]))
     except torch.OutOfMemoryError as error:
         raise EnvironmentFailedError(
             f"scene {forward.scene!r}, infer, {where}: out of GPU memory with {forward.batch} windows per batch; "
@@ -143,32 +119,8 @@ def _run(forward: Forward, numbers: Tensor, present: Tensor, where: str) -> Sequ
     return forward.channels.stack(probabilities, unfamiliar).unbind()
 
 
-def physical(source: Source, window: WindowInput, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Convert one window to physical units on the device.
-
-    Returns:
-        (C, S, S) float32, 0 wherever a band is not valid whatever is stored there, and (C, S, S) bool: it is valid.
-    """
-    kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = np.uint8 if window.bits.itemsize == 1 else np.int32
-    bits = _upload(window.bits.astype(kind), device)
-    numbers = torch.zeros((len(source.bands), *bits.shape), device=device)
-    present = torch.zeros(numbers.shape, dtype=torch.bool, device=device)
-    everywhere = int(np.bitwise_and.reduce(window.bits, axis=None))
-    for index, (band, stored) in enumerate(zip(source.bands, window.stored, strict=True)):
-        if band is not None and stored is not None:
-            numbers[index].copy_(_upload(stored, device)).mul_(band.scale).add_(band.offset)
-            if everywhere >> band.bit & 1:
-                present[index] = True
-            else:
-                torch.ne(bits & (1 << band.bit), 0, out=present[index])
-                numbers[index].masked_fill_(~present[index], 0)
-    return numbers, present
-
-
-def _upload(stored: NDArray[Any], device: torch.device) -> Tensor:
-    """On a GPU the copy goes from pinned memory and nobody waits for it."""
-    numbers = torch.from_numpy(stored)
-    return numbers if device.type == "cpu" else numbers.pin_memory().to(device, non_blocking=True)
+def _stack(planes: Sequence[Tensor]) -> Tensor:
+    return planes[0].unsqueeze(0) if len(planes) == 1 else torch.stack(list(planes))
 
 
 def _check(forward: Forward, outputs: Tensor, shape: tuple[int, ...], where: str) -> None:

@@ -17,10 +17,10 @@ from rspipe.catalogs.warp import source_window, subgrid, warp
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ledger import Signature
-from rspipe.pipeline.rowblocks import CHUNK_PX, SHARD_PX, block_rows_px
+from rspipe.pipeline.rowblocks import CHUNK_ROWS_PX, SHARD_PX, SMALL_SHARD_PX, block_rows_px
 from rspipe.pipeline.task import Receipt
 
-VERSION = 1
+VERSION = 2
 KELVIN_STEP = 0.01
 """Temperatures are kept as uint16 in hundredths of a kelvin: 0 .. 655 K, finer than any sensor's noise."""
 _IMPLAUSIBLE_SHARE = 0.5
@@ -96,13 +96,13 @@ def rows_per_task_px(bands: Sequence[Band], grid: Grid) -> int:
 
 
 def _plan(name: str, shape: tuple[int, int], dtype: str, attributes: dict[str, Any]) -> store.ArrayPlan:
-    side = SHARD_PX if max(shape) > CHUNK_PX else CHUNK_PX
+    side = SHARD_PX if max(shape) > SMALL_SHARD_PX else SMALL_SHARD_PX
     return store.ArrayPlan(
         name=name,
         shape=shape,
         dtype=dtype,
         shard_px=(side, side),
-        chunk_px=(CHUNK_PX, CHUNK_PX),
+        chunk_px=(CHUNK_ROWS_PX, side),
         fill=0,
         attributes=attributes,
     )

@@ -73,7 +73,7 @@ class Preview:
         )
         floats = budget.floats_bytes(self.plan) / _MIB
         lines.append(
-            f"memory of an inferring worker: some {memory:.0f} MiB, of which {floats:.0f} MiB are blended rows"
+            f"memory of an inferring worker: some {memory:.0f} MiB, of which {floats:.0f} MiB are blended windows"
         )
         return "\n".join(lines)
 

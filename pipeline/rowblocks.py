@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterable, Iterator
 
 SHARD_PX = 1024
-CHUNK_PX = 256
+SMALL_SHARD_PX = 256
+"""For scenes that fit into one."""
+CHUNK_ROWS_PX = 128
+"""Chunks are as wide as their shard and this high: swaths begin at any stride, but are read from left to right."""
 MOST_ROWS_PX = 8 * SHARD_PX
 
 

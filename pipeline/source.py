@@ -1,4 +1,4 @@
-"""What windows see of a scene: stored numbers and validity, read by window columns, each chunk once per window row."""
+"""What windows see of a scene: stored numbers and validity, in the order in which a model asks for its bands."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 from rspipe.models.card import ModelCard
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
-from rspipe.pipeline.grid import WindowGrid
-
-READ_PX = 2048
-"""Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
 
 
 class Plane(Protocol):
@@ -128,74 +124,6 @@ class Source:
         return np.asarray((bits & mask) == mask, dtype=np.bool_)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowInput:
-    """One window as it lies in the store, mirrored at the scene's edges."""
-
-    stored: tuple[NDArray[Any] | None, ...]
-    """Per band (S, S) in the stored type, or None; empty if `skipped`."""
-    bits: NDArray[np.unsignedinteger[Any]]
-    """(S, S) validity of the scene's bands."""
-    valid: NDArray[np.bool_]
-    """(S, S) where every required band is valid."""
-    skipped: bool
-    """It holds no valid pixel inside of the scene."""
-
-
-class WindowRow:
-    """Reads the windows of one window row from left to right."""
-
-    def __init__(self, source: Source, grid: WindowGrid, row: int) -> None:
-        extent = grid.rows.extent(row)
-        self._source = source
-        self._columns = grid.columns
-        self._rows = grid.rows.pixels(row) - extent.start
-        self._height_px = length_px(grid.rows.inside(row))
-        self._validity = _Roll(source.validity, extent)
-        self._bands = [None if band is None else _Roll(band.array, extent) for band in source.bands]
-
-    def read(self, column: int) -> WindowInput:
-        """Read one window; columns must come in rising order. The numbers of a skipped window are never read."""
-        bits = self._cut(self._validity, column)
-        valid = self._source.valid(bits)
-        skipped = not valid[: self._height_px, : length_px(self._columns.inside(column))].any()
-        stored = () if skipped else tuple(None if roll is None else self._cut(roll, column) for roll in self._bands)
-        return WindowInput(stored=stored, bits=bits, valid=valid, skipped=skipped)
-
-    def _cut(self, roll: "_Roll", column: int) -> NDArray[Any]:
-        """Return one plane of a window; a view of what is held where nothing is mirrored."""
-        extent = self._columns.extent(column)
-        oldest_px = min(extent.start, self._columns.extent(self._columns.count - 1).start)
-        block = roll.columns(oldest_px, extent.stop)
-        if self._height_px == length_px(self._columns.inside(column)) == self._columns.window_px:
-            return block[:, extent.start - oldest_px :]
-        cut: NDArray[Any] = block.take(self._rows, axis=0).take(self._columns.pixels(column) - oldest_px, axis=1)
-        return cut
-
-
-class _Roll:
-    """A block of rows that rolls along the columns: what the next window reads again stays, the rest is dropped."""
-
-    def __init__(self, array: Plane, rows: slice) -> None:
-        self._array = array
-        self._rows = rows
-        self._first_px = 0
-        self._held: NDArray[Any] = np.empty((rows.stop - rows.start, 0), dtype=array.dtype)
-
-    def columns(self, start_px: int, stop_px: int) -> NDArray[Any]:
-        """Return these columns. Neither end may lie left of that of the call before."""
-        chunk_px, width_px = self._array.chunks[-1], self._array.shape[-1]
-        begin_px = start_px // chunk_px * chunk_px
-        step_px = chunk_px * max(1, READ_PX // chunk_px)
-        end_px = min(-(-stop_px // step_px) * step_px, width_px)
-        self._held = self._held[:, begin_px - self._first_px :]
-        self._first_px = begin_px
-        held_to_px = begin_px + self._held.shape[1]
-        if held_to_px < end_px:
-            self._held = np.concatenate([self._held, np.asarray(self._array[self._rows, held_to_px:end_px])], axis=1)
-        return self._held[:, start_px - begin_px : stop_px - begin_px]
-
-
 def _open_band(path: Path, name: str, bit: int) -> StoredBand:
     array = store.open_array(path, name)
     return StoredBand(array, _number(array, "scale_factor", 1.0), _number(array, "add_offset", 0.0), bit)
@@ -206,8 +134,3 @@ def _number(array: zarr.Array[Any], name: str, default: float) -> float:
     if not isinstance(value, int | float):
         raise SceneFailedError(f"{array.store_path}: {name} is {value!r}, not a number; run with --fresh")
     return float(value)
-
-
-def length_px(pixels: slice) -> int:
-    """Return the length of a half-open range."""
-    return int(pixels.stop - pixels.start)

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.pipeline import store
@@ -20,8 +19,9 @@ from rspipe.pipeline.forward import Forward, Predicted, predict
 from rspipe.pipeline.grid import Band, WindowGrid
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.sink import ShardSink
-from rspipe.pipeline.source import Source, length_px
+from rspipe.pipeline.source import Source, StoredBand
 from rspipe.pipeline.strips import Strip
+from rspipe.pipeline.swath import length_px
 
 CLASSES = "classes"
 CONFIDENCE = "confidence"
@@ -121,45 +121,40 @@ class BandTarget:
 
 
 class BandStream:
-    """Runs one band.
+    """Runs one band, column after column of windows.
 
-    Of its floats only `_carry` is as wide as the scene: the falling part of the last window row, K * O * W * 4 bytes.
-    Strips leave shard by shard, so there are never more floats than the 2 * K * O * W * 4 bytes of the design.
+    Of its floats stay, per window row, the falling part of the last window (K * S * O), and between two window rows
+    that of the last columns (K * O * T): nothing is as wide as the scene. Strips leave shard by shard.
     """
 
     def __init__(self, forward: Forward, source: Source, target: Target) -> None:
-        grid = target.grid
         self.counts: Counter[str] = Counter()
         self._forward, self._source, self._target = forward, source, target
-        self._ramp = Ramp.cosine(grid.overlap_px, forward.device)
-        width_px = grid.width_px if len(target.band.window_rows) > 1 else 0
-        self._carry = torch.empty((forward.channels.count, grid.overlap_px, width_px), device=forward.device)
+        self._ramp = Ramp.cosine(target.grid.overlap_px, forward.device)
+        self._right: dict[int, Tensor | None] = {}
+        self._lower: dict[int, Tensor] = {}
 
     def run(self) -> None:
         """Infer, blend, decide and write every window row of the band."""
         rows = self._target.band.window_rows
-        windows = predict(self._forward, self._source, self._target.grid, rows)
-        for row, of_row in groupby(windows, key=attrgetter("row")):
-            sinks = self._target.sinks(row, self._forward.channels)
-            right: Tensor | None = None
-            for one in of_row:
-                block, right = self._blend_columns(one, right)
-                self._blend_rows(one, block, sinks)
-                self._count(one)
+        sinks = {row: self._target.sinks(row, self._forward.channels) for row in rows}
+        for one in predict(self._forward, self._source, self._target.grid, rows):
+            block, self._right[one.row] = self._blend_columns(one, self._right.get(one.row))
+            self._blend_rows(one, block, sinks[one.row])
+            self._count(one)
 
     def _blend_columns(self, one: Predicted, right: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the columns that this window finishes, (K, S, columns), and what it owes the next one."""
-        columns, block = self._target.grid.columns, one.channels
+        columns = self._target.grid.columns
+        block = one.channels[..., : length_px(columns.finished(one.column))]
         if right is not None:
             block = self._ramp.join(block, right, COLUMNS)
-        if one.column < columns.count - 1:
-            return self._ramp.split(block, columns.stride_px, COLUMNS)
-        return block[..., : length_px(columns.finished(one.column))], None
+        last = one.column == columns.count - 1
+        return block, None if last else self._ramp.fall(one.channels, columns.stride_px, COLUMNS)
 
     def _blend_rows(self, one: Predicted, block: Tensor, sinks: RowSinks) -> None:
         """Send finished columns on: to bytes, to the strips, to the next window row."""
         grid, band = self._target.grid, self._target.band.window_rows
-        columns = grid.columns.finished(one.column)
         lower = self._ramp.fall(block, grid.rows.stride_px, ROWS)
         block = block[:, : length_px(grid.rows.finished(one.row))]
         valid = torch.from_numpy(one.window.valid[: block.shape[1], : block.shape[2]]).to(block.device)
@@ -167,11 +162,11 @@ class BandStream:
             sinks.above.append(self._ramp.rise(block, ROWS).cpu().numpy())
             block, valid = block[:, grid.overlap_px :], valid[grid.overlap_px :]
         elif one.row > band.start:
-            block = self._ramp.join(block, self._carry[..., columns], ROWS)
+            block = self._ramp.join(block, self._lower.pop(one.column), ROWS)
         if sinks.below is not None:
             sinks.below.append(lower.cpu().numpy())
         elif one.row < band.stop - 1:
-            self._carry[..., columns] = lower
+            self._lower[one.column] = lower
         sinks.decided.append(block, valid)
 
     def _count(self, one: Predicted) -> None:
@@ -181,7 +176,16 @@ class BandStream:
         valid = one.window.valid[:rows, :columns]
         self.counts.update(windows=1, skipped_windows=int(one.window.skipped), pixels=rows * columns)
         self.counts["valid_pixels"] += int(np.count_nonzero(valid))
+        bits = one.window.bits[:rows, :columns]
+        everywhere = int(np.bitwise_and.reduce(bits, axis=None))
         for asked, band in zip(card.bands, self._source.bands, strict=True):
             if not asked.required:
-                missing = band is None or (one.window.bits[:rows, :columns] >> band.bit) & 1 == 0
-                self.counts[f"filled_{asked.name}_pixels"] += int(np.count_nonzero(valid & missing))
+                whole = band is not None and everywhere >> band.bit & 1
+                self.counts[f"filled_{asked.name}_pixels"] += 0 if whole else _filled(band, bits, valid)
+
+
+def _filled(band: StoredBand | None, bits: NDArray[np.unsignedinteger[Any]], valid: NDArray[np.bool_]) -> int:
+    """Count the valid pixels at which a band is missing."""
+    if band is None:
+        return int(np.count_nonzero(valid))
+    return int(np.count_nonzero(valid & (bits & bits.dtype.type(1 << band.bit) == 0)))

@@ -1,4 +1,4 @@
-"""Ramps and splits against closed forms."""
+"""Ramps and decisions against closed forms."""
 
 import math
 
@@ -26,14 +26,13 @@ def test_the_ramp_is_a_squared_sine_and_pairs_sum_to_exactly_one(overlap: int) -
 
 @pytest.mark.parametrize("axis", [COLUMNS, ROWS])
 @given(data=st.data())
-def test_a_constant_survives_split_and_join_within_two_roundings(axis: int, data: st.DataObject) -> None:
+def test_a_constant_survives_fall_and_join_within_two_roundings(axis: int, data: st.DataObject) -> None:
     window, overlap = data.draw(st.sampled_from([(64, 0), (64, 32), (128, 32), (128, 64)]))
     said = np.float32(data.draw(st.floats(0, 1, width=32)))
     ramp, stride = Ramp.cosine(overlap, CPU), window - overlap
     block = torch.full((2, window, window), float(said))
-    finished, owed = ramp.split(block, stride, axis)
+    owed = ramp.fall(block, stride, axis)
     joined = ramp.join(block, owed, axis)
-    assert finished.shape[axis] == stride
     assert owed.shape[axis] == overlap
     assert joined.shape == block.shape
     assert torch.allclose(joined, block, rtol=4 * 2**-24, atol=1e-44)

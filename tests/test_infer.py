@@ -20,7 +20,7 @@ from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.predictor import Predictor
 from rspipe.models.weights import save_weights
-from rspipe.pipeline import infer, store
+from rspipe.pipeline import infer, source, store, swath
 from rspipe.pipeline.errors import FingerprintRefusedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import ProbabilityModel
@@ -343,26 +343,27 @@ def test_short_batches_are_padded_and_change_nothing(tmp_path: Path, batch: int)
     assert inferscene.gather(bands[0].inferred, []).bytes == alone.bytes
 
 
-def test_each_chunk_of_a_band_is_read_once_per_window_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rspipe.pipeline import source  # noqa: PLC0415 - only here is the reader itself looked at
-
+def test_each_pixel_of_a_band_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = random_scene(tmp_path, 200, 333, holes=False)
     opened = source.Source.open(scene.path, inferscene.NAMES, inferscene.REQUIRED)
-    reads: list[slice] = []
+    monkeypatch.setattr(swath, "READ_PX", 64)
+    reads: list[tuple[slice, slice]] = []
     getitem = type(opened.validity).__getitem__
 
     def listen(self: object, key: tuple[slice, slice]) -> object:
-        reads.append(key[1])
+        reads.append(key)
         return getitem(self, key)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(opened.validity), "__getitem__", listen)
-    row = source.WindowRow(opened, scene.windows(), 1)
-    for column in range(scene.windows().columns.count):
-        row.read(column)
-    spans = sorted({(key.start, key.stop) for key in reads})
-    assert len(reads) == len(spans) * 5
+    rows, grid = range(1, 4), scene.windows()
+    stretches = list(swath.Swath(opened, grid, rows, torch.device("cpu")).stretches(2))
+    assert [stretch.columns for stretch in stretches] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
+    spans = sorted({(columns.start, columns.stop) for _, columns in reads if columns.start < columns.stop})
+    assert len(spans) == 5
+    assert len([columns for _, columns in reads if columns.start < columns.stop]) == len(spans) * 5
     assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
     assert all(start % 32 == 0 for start, _ in spans)
+    assert {(of_rows.start, of_rows.stop) for of_rows, _ in reads} == {(32, 160)}
 
 
 def test_xarray_reads_classes_and_confidence_with_their_crs(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.memory import MIB, peak_bytes, prepare
 
+from rspipe.pipeline.cluster import worker_environment
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -93,19 +95,18 @@ class Scene:
         import torch
 
         from rspipe.pipeline import infer
-        from rspipe.pipeline.forward import physical
-        from rspipe.pipeline.source import Source, WindowRow
+        from rspipe.pipeline.source import Source
+        from rspipe.pipeline.swath import Swath
 
         job, card = _first_band(self.inferring), self.predictor.card
         source = Source.open(job.bands, [band.name for band in card.bands], infer.required_bands(self.predictor))
         found: list[tuple[Tensor, Tensor]] = []
         for row in range(job.grid.rows.count):
-            reader = WindowRow(source, job.grid, row)
-            for column in range(job.grid.columns.count):
-                window = reader.read(column)
+            swath = Swath(source, job.grid, range(row, row + 1), torch.device("cpu"))
+            for stretch in swath.stretches(1):
+                window = stretch.window(row, *stretch.columns)
                 if not window.skipped and len(found) < READY:
-                    numbers, present = physical(source, window, torch.device("cpu"))
-                    batch = self.predictor._normalise(numbers[None], present[None])
+                    batch = self.predictor._normalise(window.numbers[None], window.present[None])
                     found.append((batch.image, batch.valid))
         return found
 
@@ -230,6 +231,14 @@ def grown(side_px: int, folder: Path, *, monai: bool) -> None:
     print(f"{name}: idle {idle / MIB:.0f} MiB, peak {(peak_bytes() - idle) / MIB:.0f} MiB above it", flush=True)
 
 
+def as_a_worker() -> None:
+    """Begin anew with the variables of a worker; malloc reads its own at the start of a process only."""
+    wanted = worker_environment(threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not wanted.items() <= os.environ.items():
+        again = [sys.executable, *sys.argv]
+        raise SystemExit(subprocess.run(again, env={**os.environ, **wanted}, check=False).returncode)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -240,6 +249,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--grown", choices=["ours", "MONAI"], help=argparse.SUPPRESS)
     given = parser.parse_args()
+    as_a_worker()
     with tempfile.TemporaryDirectory() as folder:
         if given.grown:
             grown(given.side, Path(folder), monai=given.grown == "MONAI")
