@@ -1,7 +1,7 @@
 """Inference on one batch of windows: physical units in, calibrated class probabilities out."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,11 @@ from rspipe.models.familiar import Yardstick
 from rspipe.models.normalise import Normaliser
 from rspipe.models.outputs import SegOutput
 from rspipe.models.pyramid import FINEST_STRIDE_PX
+from rspipe.models.specs import Precision
 from rspipe.models.validity import valid_cells
 from rspipe.models.weights import load_weights
 
 SIDE_UNIT_PX = 32
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Judged(NamedTuple):

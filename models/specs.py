@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Size = Literal["pico", "atto", "femto", "nano", "tiny", "small", "base", "resnet18", "resnet50", "resnet152"]
 """ConvNeXts by their usual names, and those ResNets that satellite weights exist for."""
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What matrix products and convolutions run in."""
+
 
 class StrictModel(BaseModel):
     """What is read from a file: no unknown keys, no conversions, no changes afterwards."""

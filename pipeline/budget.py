@@ -65,7 +65,7 @@ def probe(plan: RunPlan) -> Probe:
     """
     fingerprint, card = plan.fingerprint, plan.model.card
     torch.set_num_threads(fingerprint.threads)
-    predictor = Predictor.load(plan.model.path, fingerprint.device)
+    predictor = Predictor.load(plan.model.path, fingerprint.device, fingerprint.precision)
     side = max((planned.windows.window_px for planned in plan.scenes), default=card.window_px)
     means = torch.tensor([band.mean for band in card.bands], device=fingerprint.device).view(1, -1, 1, 1)
     numbers = means.expand(fingerprint.batch, -1, side, side).contiguous()

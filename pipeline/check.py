@@ -23,7 +23,7 @@ from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.lines import LineRates
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.partition import Difference, Partition, SceneSeams
-from rspipe.pipeline.plan import PlannedScene, RunPlan, plan_run
+from rspipe.pipeline.plan import PlannedScene, RunPlan, decide_precision, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rowblocks import SHARD_PX, row_blocks
 from rspipe.pipeline.stream import CLASSES, array_names
@@ -78,7 +78,7 @@ class _Check:
 
     def _plan(self, partition: Partition) -> RunPlan:
         settings = self._config.infer.model_copy(update={"band_rows": partition.band_rows})
-        return plan_run(self._config.model_copy(update={"infer": settings}))
+        return decide_precision(plan_run(self._config.model_copy(update={"infer": settings})))
 
     def _scene(self, planned: PlannedScene, asked: Sequence[Partition]) -> SceneSeams:
         outcomes = [self._infer(planned, partition, str(index)) for index, partition in enumerate(asked)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rspipe.catalogs.simulation import SimulationSpec
+from rspipe.models.specs import Precision
 from rspipe.pipeline.grid import WINDOW_MULTIPLE_PX
 from rspipe.pipeline.layerformat import LayerFormat
 from rspipe.pipeline.rasters import RasterName
@@ -72,6 +73,8 @@ class InferSettings(Section):
     """Pixels that neighbouring windows share, at most half a window. Null: the model card's."""
     band_rows: Annotated[int | None, Field(ge=1), Effect.NONE] = None
     """Window rows per task. Null: chosen by plan."""
+    precision: Annotated[Precision, Effect.BYTES] = "float32"
+    """What the model computes in. Fewer bits are used only if the classes of some windows agree with float32's."""
     rasters: Annotated[tuple[RasterName, ...], Effect.BYTES] = ()
     """Rasters to publish beside classes and confidence, for instance `[entropy, unfamiliarity]`."""
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from rspipe.models.specs import Precision
 from rspipe.pipeline.errors import FingerprintRefusedError
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -22,7 +23,7 @@ class Fingerprint(BaseModel):
     instruction_set: str
     """What torch dispatches to: "AVX512", or a GPU's compute capability."""
     torch: str
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     engine: Literal["eager"] = "eager"
     threads: PositiveInt
     """Of one forward pass: float32 sums differ between 1 and 2 threads."""
@@ -30,7 +31,7 @@ class Fingerprint(BaseModel):
     """Windows per forward pass; on a CPU always 1, batching buys nothing there."""
 
     @classmethod
-    def here(cls, device: DeviceKind, threads: int, batch: int = 1) -> Self:
+    def here(cls, device: DeviceKind, threads: int, batch: int = 1, precision: Precision = "float32") -> Self:
         """Describe this process on this machine.
 
         Raises:
@@ -48,6 +49,7 @@ class Fingerprint(BaseModel):
             device_name=name,
             instruction_set=instructions,
             torch=torch.__version__,
+            precision=precision,
             threads=threads,
             batch=batch,
         )
@@ -58,7 +60,7 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintRefusedError: this machine cannot compute the same bits.
         """
-        here = Fingerprint.here(self.device, self.threads, self.batch)
+        here = Fingerprint.here(self.device, self.threads, self.batch, self.precision)
         if here != self:
             ours, theirs = here.model_dump(), self.model_dump()
             differing = [key for key in ours if ours[key] != theirs[key]]

@@ -120,7 +120,7 @@ def run_band(job: BandJob) -> Receipt:
         EnvironmentFailedError: out of memory.
     """
     job.fingerprint.enforce()
-    return infer_band(job, _predictor(job.card, _digest(job.card), job.fingerprint.device))
+    return infer_band(job, _predictor(job.card, _digest(job.card), job.fingerprint))
 
 
 @torch.inference_mode()
@@ -190,9 +190,9 @@ def _digest(card: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _predictor(card: Path, digest: str, device: str) -> Predictor:  # noqa: ARG001 - the digest is part of the cache's key
+def _predictor(card: Path, digest: str, fingerprint: Fingerprint) -> Predictor:  # noqa: ARG001 - the digest is part of the cache's key
     """One model per process, loaded once."""
     try:
-        return Predictor.load(card, device)
+        return Predictor.load(card, fingerprint.device, fingerprint.precision)
     except ModelError as error:
         raise ModelRefusedError(str(error)) from error

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from rspipe.models.specs import Precision
 from rspipe.pipeline import atomic
 from rspipe.pipeline.errors import PipelineError
 from rspipe.pipeline.ledger import Vouched
@@ -33,6 +34,10 @@ class PublishedModel(_Part):
 
     id: str
     sha256: str
+    precision: Precision = "float32"
+    """What it computed in."""
+    agreement: float | None = None
+    """Where fewer bits were asked for: the share of pixels, in some windows, with the class that float32 gives them."""
 
 
 class PublishedScene(_Part):

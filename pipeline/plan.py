@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyproj import CRS
@@ -22,6 +22,7 @@ from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedEr
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
+from rspipe.pipeline.parity import Parity, compare
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.rasters import RasterName, arranged
 
@@ -75,6 +76,8 @@ class RunPlan:
     """Class ids and the areas of `vectorize.class_minimum_area_m2`, by id."""
     scenes: tuple[PlannedScene, ...]
     refused: tuple[RefusedScene, ...]
+    parity: Parity | None = None
+    """What a look at fewer bits found, where the workflow asks for them; see `decide_precision`."""
 
     @property
     def band_rows(self) -> int:
@@ -129,6 +132,20 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
         scenes=tuple(planned),
         refused=tuple(refused),
     )
+
+
+def decide_precision(plan: RunPlan) -> RunPlan:
+    """Let the model compute in what the workflow asks for if it says the same there, in float32 if it does not.
+
+    Reads a few windows of the scenes and runs them, unless float32 is asked for.
+    """
+    wanted = plan.config.infer.precision
+    if wanted == "float32":
+        return plan
+    places = [(replace(one.scene, grid=one.match.grid), one.windows) for one in plan.scenes]
+    found = compare(plan.model.path, plan.fingerprint, places, wanted)
+    fingerprint = plan.fingerprint.model_copy(update={"precision": wanted if found.holds else "float32"})
+    return replace(plan, parity=found, fingerprint=fingerprint)
 
 
 def load_model(config: WorkflowConfig) -> PlannedModel:

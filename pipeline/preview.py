@@ -11,7 +11,7 @@ from rspipe.pipeline.cluster import AddressSpec, open_cluster, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
-from rspipe.pipeline.plan import RunPlan, plan_run
+from rspipe.pipeline.plan import RunPlan, decide_precision, plan_run
 from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of
 from rspipe.pipeline.task import STAGES
@@ -37,6 +37,7 @@ class Preview:
             "output": str(self.plan.layout.root),
             "model": {"id": self.plan.model.card.model_id, "version": self.plan.model.card.version},
             "fingerprint": self.plan.fingerprint.model_dump(),
+            "agreement": self.plan.parity and self.plan.parity.share,
             "scenes": [self._scene(slug) for slug in self.states],
             "refused": [{"id": scene.id, "reason": scene.reason} for scene in self.plan.refused],
             "workers": self.workers,
@@ -71,6 +72,7 @@ class Preview:
             f"model: {self.windows} windows of {self.probe.window_flops / 1e9:.1f} GFLOP, {self.probe.window_s:.3f} s "
             f"each in a probe: some {self.infer_s:.0f} s on {self.workers} workers"
         )
+        lines += [] if self.plan.parity is None else [str(self.plan.parity)]
         floats = budget.floats_bytes(self.plan) / _MIB
         lines.append(
             f"memory of an inferring worker: some {memory:.0f} MiB, of which {floats:.0f} MiB are blended windows"
@@ -120,7 +122,7 @@ def describe(config: WorkflowConfig) -> Preview:
     Raises:
         PipelineError: as the run itself would end.
     """
-    plan = plan_run(config)
+    plan = decide_precision(plan_run(config))
     ledger = Ledger(plan.layout.root, plan.layout.ledger)
     graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
     seen = probe(plan)

@@ -25,6 +25,7 @@ class _Stage:
     total: int
     began_s: float
     done: int = 0
+    busy_s: float = 0.0
     bar: "TaskID | None" = None
 
 
@@ -69,10 +70,11 @@ class Progress:
         elif self._verbosity >= 0:
             self._line(f"{stage}: {_tasks(total)}")
 
-    def advance(self, stage: str, n: int = 1) -> None:
-        """Tell that `n` tasks of a stage are done."""
+    def advance(self, stage: str, n: int = 1, *, busy_s: float = 0.0) -> None:
+        """Tell that `n` tasks of a stage are done, and how long workers were busy with them."""
         state = self._stages[stage]
         state.done += n
+        state.busy_s += busy_s
         if self._bars is not None and state.bar is not None:
             self._bars.advance(state.bar, n)
 
@@ -80,11 +82,13 @@ class Progress:
         """Tell that a stage is over, whether or not all of its tasks are done."""
         state = self._stages.pop(stage)
         elapsed_s = round(time.monotonic() - state.began_s, 1)
-        self._record("finish", stage=stage, done=state.done, total=state.total, elapsed_s=elapsed_s)
+        facts = {"elapsed_s": elapsed_s, "busy_s": round(state.busy_s, 1)}
+        self._record("finish", stage=stage, done=state.done, total=state.total, **facts)
         if self._bars is not None and state.bar is not None:
             self._bars.stop_task(state.bar)
         elif self._verbosity >= 0:
-            self._line(f"{stage}: {state.done} of {_tasks(state.total)} done after {elapsed_s} s")
+            work = f" ({state.busy_s:.1f} s of work)" if state.busy_s else ""
+            self._line(f"{stage}: {state.done} of {_tasks(state.total)} done after {elapsed_s} s{work}")
 
     def detail(self, message: str) -> None:
         """Tell what only a curious reader wants to know."""

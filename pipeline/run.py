@@ -18,7 +18,7 @@ from rspipe.pipeline.graph import SceneGraph, lay_out, scene_graph
 from rspipe.pipeline.ledger import InputDigests, Ledger, sweep_partials
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
-from rspipe.pipeline.plan import RunPlan, plan_run
+from rspipe.pipeline.plan import RunPlan, decide_precision, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.publish import PublishRunRequest, SceneOutcome, publish_run
 from rspipe.pipeline.rollcall import roll_call
@@ -44,13 +44,15 @@ def run(
         PipelineError: the run could not be finished; what is done stays and is not done again.
     """
     spec = cluster or spec_of(config.compute)
-    plan = plan_run(config)
+    plan = decide_precision(plan_run(config))
     with locked(plan.layout.lock):
         if fresh:
             _forget(plan)
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
         progress.log_to(plan.layout.log)
+        if plan.parity is not None:
+            (progress.note if plan.parity.holds else progress.warn)(str(plan.parity))
         return _Run(
             plan, progress, spec, retry_failed=retry_failed and not fresh, trust_published=not fresh
         ).carry_out()
@@ -158,7 +160,7 @@ class _Run:
             losses_told(client, self._progress.warn),
         ):
             for task, outcome in execute(client, layout.root, plan, terms):
-                advance(task.stage)
+                advance(task.stage, 0.0 if isinstance(outcome, Failed) else outcome.busy_s)
                 if not isinstance(outcome, Failed):
                     tally.add(task, outcome.counts)
                 elif outcome.exit_code in _FATAL:
@@ -179,7 +181,7 @@ class _Run:
             run_id=self._run_id,
             config=plan.config.identity(),
             versions=manifest.installed_versions(),
-            models=(PublishedModel(id=card.model_id, sha256=card.weights_sha256),),
+            models=(_published_model(plan),),
             legend=card.legend,
             polygon_classes=plan.polygon_classes,
             output_crs=plan.config.output.crs,
@@ -214,15 +216,15 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _bars(progress: Progress, pending: Sequence[Task]) -> Iterator[Callable[[Stage], None]]:
-    """Show one bar per stage while the tasks run; what is yielded takes the stage of each task that is over."""
+def _bars(progress: Progress, pending: Sequence[Task]) -> Iterator[Callable[[Stage, float], None]]:
+    """Show one bar per stage while the tasks run; what is yielded takes stage and seconds of each task that is over."""
     waiting: Counter[Stage] = Counter(task.stage for task in pending)
     open_stages = [stage for stage in STAGES if waiting[stage]]
     for stage in open_stages:
         progress.start(stage, waiting[stage])
 
-    def advance(stage: Stage) -> None:
-        progress.advance(stage)
+    def advance(stage: Stage, busy_s: float) -> None:
+        progress.advance(stage, busy_s=busy_s)
         waiting[stage] -= 1
         if not waiting[stage]:
             open_stages.remove(stage)
@@ -248,6 +250,15 @@ def _outcome(graph: SceneGraph, settled: Mapping[str, PublishedScene], tally: _T
         grid=graph.planned.match.grid,
         inputs=graph.inputs,
         counts=earlier.counts if earlier else {} if failure else dict(sorted(counts.items())),
+    )
+
+
+def _published_model(plan: RunPlan) -> PublishedModel:
+    return PublishedModel(
+        id=plan.model.card.model_id,
+        sha256=plan.model.card.weights_sha256,
+        precision=plan.fingerprint.precision,
+        agreement=None if plan.parity is None else plan.parity.share,
     )
 
 

@@ -1,8 +1,9 @@
 """What a worker does with one task: run its stage, vouch for the result, and turn any failure into a reported fact."""
 
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Done:
 
     key: str
     counts: Mapping[str, int | float]
+    busy_s: float = field(default=0.0, compare=False)
+    """What the worker spent on it; 0 if it was done before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ def work(task: Task, root: Path, needs: list[Outcome], terms: Terms | None = Non
     for outcome in needs:
         if isinstance(outcome, Failed):
             return outcome
-    ledger = Ledger(root, Layout(root).ledger)
+    ledger, began_s = Ledger(root, Layout(root).ledger), time.perf_counter()
     try:
         if terms is not None:
             terms.enforce()
@@ -79,7 +82,7 @@ def work(task: Task, root: Path, needs: list[Outcome], terms: Terms | None = Non
             reason = f"out of memory ({error}); use fewer workers (--workers) or smaller windows (infer.window_px)"
             return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
         return _failed(task, _at(task, f"{type(error).__name__}: {error}; run with --debug for the traceback"), 3)
-    return Done(key=task.key, counts=record.counts)
+    return Done(key=task.key, counts=record.counts, busy_s=time.perf_counter() - began_s)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

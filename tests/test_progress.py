@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
 
 def tell(progress: Progress) -> None:
     progress.start("ingest", 2)
-    progress.advance("ingest")
-    progress.advance("ingest")
+    progress.advance("ingest", busy_s=1.5)
+    progress.advance("ingest", busy_s=2)
     progress.finish("ingest")
     progress.detail("a detail")
     progress.note("a note")
@@ -57,6 +57,7 @@ def test_the_log_has_everything_as_json_lines(tmp_path: Path) -> None:
     assert [record["event"] for record in records] == ["start", "finish", "detail", "note", "warning"] * 2
     assert (records[1]["stage"], records[1]["done"], records[1]["total"]) == ("ingest", 2, 2)
     assert records[1]["elapsed_s"] >= 0
+    assert records[1]["busy_s"] == 3.5
 
 
 def test_a_hostile_name_cannot_steer_the_terminal() -> None:

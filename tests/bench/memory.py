@@ -33,8 +33,8 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def prepare(side_px: int, output: Path) -> "SceneGraph":
-    """Plan a square simulated scene and lay out its arrays; imported here, so that no worker inherits what it loads."""
+def prepare(side_px: int, output: Path, width_px: int | None = None) -> "SceneGraph":
+    """Plan a simulated scene, square if no width is given; imported here, so that no worker inherits what it loads."""
     os.environ.update(worker_environment(threads=1))
     from rspipe.pipeline.graph import lay_out
     from rspipe.pipeline.ledger import InputDigests
@@ -42,7 +42,7 @@ def prepare(side_px: int, output: Path) -> "SceneGraph":
     from rspipe.pipeline.run import graphs_of
     from rspipe.pipeline.workflow import Overrides, load_workflow
 
-    settings = (f"scenes.simulated.height_px={side_px}", f"scenes.simulated.width_px={side_px}")
+    settings = (f"scenes.simulated.height_px={side_px}", f"scenes.simulated.width_px={width_px or side_px}")
     plan = plan_run(load_workflow(WORKFLOW, Overrides(settings=settings, output=output)))
     graph = graphs_of(plan, InputDigests(plan.layout.inputs))[0]
     lay_out(plan, graph.planned)
@@ -70,11 +70,13 @@ def main() -> None:
     """Measure every stage at every side."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, action="append", required=True, help="side in pixels; repeatable")
+    parser.add_argument("--width", type=int, help="of all scenes, which then are as high as --side says")
+    given = parser.parse_args()
     first: dict[Stage, int] = {}
     print(f"{'side':>6} {'stage':>10} {'idle MiB':>9} {'peak MiB':>9} {'ratio':>6} {'seconds':>8}")
-    for side_px in parser.parse_args().side:
+    for side_px in given.side:
         with tempfile.TemporaryDirectory() as folder:
-            graph = prepare(side_px, Path(folder))
+            graph = prepare(side_px, Path(folder), given.width)
             for stage in STAGES:
                 idle, peak, elapsed_s, counts = run_stage(graph, stage, Path(folder))
                 ratio = peak / first.setdefault(stage, peak)
