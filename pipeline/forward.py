@@ -1,4 +1,4 @@
-"""Windows through a model: stored numbers go up to the device, probabilities come out, one check on all of them."""
+"""Windows through a model: what a swath holds goes in, probabilities come out, one check on all of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
