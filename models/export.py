@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from rspipe.models.build import build
@@ -14,6 +14,7 @@ from rspipe.models.errors import ModelError
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import Predictor
 from rspipe.models.segmenter import Segmenter
+from rspipe.models.standalone import Standalone
 from rspipe.models.weights import load_weights
 
 LARGEST_DIFFERENCE = 1e-5
@@ -44,30 +45,6 @@ class Exported:
             f"{self.program}: max |dp| = {self.largest_difference:.1e} against eager in {self.windows} random windows "
             f"(refused above {LARGEST_DIFFERENCE:g})"
         )
-
-
-class Standalone(nn.Module):
-    """All that lies between a window of physical numbers and its probabilities, with the card's numbers as buffers."""
-
-    mean: Tensor
-    stddev: Tensor
-    required: Tensor
-
-    def __init__(self, model: Segmenter, card: ModelCard) -> None:
-        super().__init__()
-        self.model = model.eval().requires_grad_(False)
-        for part in model.train_only:
-            delattr(self.model, part)
-        self.temperature = card.temperature
-        normalise = Normaliser.of(card.bands, torch.device("cpu"))
-        for name in ("mean", "stddev", "required"):
-            self.register_buffer(name, getattr(normalise, name))
-
-    def forward(self, numbers: Tensor, present: Tensor) -> Tensor:
-        """Return probabilities (B, N, S, S) from (B, C, S, S) float32 in physical units and bool: it is a number."""
-        prepared = Normaliser(self.mean, self.stddev, self.required)(numbers, present)
-        logits: Tensor = self.model(prepared.image, prepared.valid).logits
-        return (logits.float() / self.temperature).softmax(dim=1)
 
 
 def export(card_path: Path, folder: Path) -> Exported:
@@ -112,26 +89,26 @@ def traced(model: Segmenter, card: ModelCard) -> ExportedProgram:
     free = {0: Dim("batch", min=1)}
     program = torch.export.export(
         Standalone(model, card),
-        random_windows(card, TRACED_BATCH),
+        random_windows(card, TRACED_BATCH, card.window_px),
         dynamic_shapes={"numbers": free, "present": free},
     )
     program.example_inputs = None
     return program
 
 
-def random_windows(card: ModelCard, batch: int) -> tuple[Tensor, Tensor]:
+def random_windows(card: ModelCard, batch: int, window_px: int) -> tuple[Tensor, Tensor]:
     """Return windows within three deviations of the card's means, one in ten numbers and one corner missing."""
     generator = torch.Generator().manual_seed(SEED + batch)
-    shape = (batch, len(card.bands), card.window_px, card.window_px)
+    shape = (batch, len(card.bands), window_px, window_px)
     normalise = Normaliser.of(card.bands, torch.device("cpu"))
     numbers = normalise.mean + normalise.stddev * torch.randn(shape, generator=generator).clamp(-3, 3)
     present = torch.rand(shape, generator=generator) > 0.1
-    present[0, :, : card.window_px // 2, : card.window_px // 2] = False
+    present[0, :, : window_px // 2, : window_px // 2] = False
     return numbers, present
 
 
 def _difference(program: ExportedProgram, predictor: Predictor, batch: int, window_px: int) -> float:
-    numbers, present = random_windows(predictor.card, batch)
+    numbers, present = random_windows(predictor.card, batch, window_px)
     with torch.inference_mode():
         found = program.module()(numbers, present)
     expected = predictor.probabilities(numbers, present)

@@ -10,6 +10,9 @@ Size = Literal["pico", "atto", "femto", "nano", "tiny", "small", "base", "resnet
 Precision = Literal["float32", "bfloat16", "float16"]
 """What matrix products and convolutions run in."""
 
+Engine = Literal["eager", "compiled"]
+"""How a graph runs: operation by operation, or as machine code made of the whole."""
+
 
 class StrictModel(BaseModel):
     """What is read from a file: no unknown keys, no conversions, no changes afterwards."""

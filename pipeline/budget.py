@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from rspipe.models.predictor import Predictor
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.cluster import ClusterSpec, spec_of
 from rspipe.pipeline.contract import ingested_bytes
+from rspipe.pipeline.engine import Model, open_model
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.plan import PlannedScene, RunPlan
@@ -65,14 +65,17 @@ def probe(plan: RunPlan) -> Probe:
     """
     fingerprint, card = plan.fingerprint, plan.model.card
     torch.set_num_threads(fingerprint.threads)
-    predictor = Predictor.load(plan.model.path, fingerprint.device, fingerprint.precision)
     side = max((planned.windows.window_px for planned in plan.scenes), default=card.window_px)
+    eager = open_model(plan.model.path, fingerprint.using(fingerprint.precision, "eager"), side)
+    model = (
+        open_model(plan.model.path, fingerprint, side, judging=plan.is_judging) if fingerprint.is_compiled else eager
+    )
     means = torch.tensor([band.mean for band in card.bands], device=fingerprint.device).view(1, -1, 1, 1)
     numbers = means.expand(fingerprint.batch, -1, side, side).contiguous()
     present = torch.ones_like(numbers, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter:
-        predictor.probabilities(numbers, present)
-    taken = [_seconds(predictor, numbers, present) for _ in range(_PROBES)]
+        eager.probabilities(numbers, present)
+    taken = [_seconds(model, numbers, present) for _ in range(_PROBES)]
     return Probe(
         window_s=min(taken) / fingerprint.batch,
         window_flops=counter.get_total_flops() // fingerprint.batch,
@@ -132,9 +135,9 @@ def _channels(plan: RunPlan) -> Channels:
     return Channels(len(plan.model.card.legend.classes), plan.rasters)
 
 
-def _seconds(predictor: Predictor, numbers: Tensor, present: Tensor) -> float:
+def _seconds(model: Model, numbers: Tensor, present: Tensor) -> float:
     began_s = time.perf_counter()
-    predictor.probabilities(numbers, present).sum().item()
+    model.probabilities(numbers, present).sum().item()
     return time.perf_counter() - began_s
 
 

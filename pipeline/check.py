@@ -23,7 +23,7 @@ from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.lines import LineRates
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.partition import Difference, Partition, SceneSeams
-from rspipe.pipeline.plan import PlannedScene, RunPlan, decide_precision, plan_run
+from rspipe.pipeline.plan import PlannedScene, RunPlan, decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rowblocks import SHARD_PX, row_blocks
 from rspipe.pipeline.stream import CLASSES, array_names
@@ -67,6 +67,7 @@ class _Check:
         self._config = config.model_copy(update={"output": output})
         self._room, self._progress, self._processes = room, progress, processes
         self._digests = InputDigests(room / "inputs.json")
+        self._decided = decide_arithmetic(plan_run(self._config))
 
     def run(self, asked: Sequence[Partition]) -> list[SceneSeams]:
         plan = self._plan(asked[0])
@@ -78,7 +79,7 @@ class _Check:
 
     def _plan(self, partition: Partition) -> RunPlan:
         settings = self._config.infer.model_copy(update={"band_rows": partition.band_rows})
-        return decide_precision(plan_run(self._config.model_copy(update={"infer": settings})))
+        return replace(self._decided, config=self._config.model_copy(update={"infer": settings}))
 
     def _scene(self, planned: PlannedScene, asked: Sequence[Partition]) -> SceneSeams:
         outcomes = [self._infer(planned, partition, str(index)) for index, partition in enumerate(asked)]

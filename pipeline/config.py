@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from rspipe.catalogs.simulation import SimulationSpec
-from rspipe.models.specs import Precision
+from rspipe.models.specs import Engine, Precision
 from rspipe.pipeline.grid import WINDOW_MULTIPLE_PX
 from rspipe.pipeline.layerformat import LayerFormat
 from rspipe.pipeline.rasters import RasterName
@@ -75,6 +75,8 @@ class InferSettings(Section):
     """Window rows per task. Null: chosen by plan."""
     precision: Annotated[Precision, Effect.BYTES] = "float32"
     """What the model computes in. Fewer bits are used only if the classes of some windows agree with float32's."""
+    engine: Annotated[Engine, Effect.BYTES] = "eager"
+    """How it runs. Compiled code is made once per computer and used on the same condition; it needs a C++ compiler."""
     rasters: Annotated[tuple[RasterName, ...], Effect.BYTES] = ()
     """Rasters to publish beside classes and confidence, for instance `[entropy, unfamiliarity]`."""
 

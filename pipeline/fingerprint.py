@@ -6,7 +6,8 @@ from typing import Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from rspipe.models.specs import Precision
+from rspipe.models.compiled import CompileError, toolchain
+from rspipe.models.specs import Engine, Precision
 from rspipe.pipeline.errors import FingerprintRefusedError
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -24,15 +25,16 @@ class Fingerprint(BaseModel):
     """What torch dispatches to: "AVX512", or a GPU's compute capability."""
     torch: str
     precision: Precision = "float32"
-    engine: Literal["eager"] = "eager"
+    engine: str = "eager"
+    """Or "compiled" with the names of compiler and processor: others would make other code."""
     threads: PositiveInt
     """Of one forward pass: float32 sums differ between 1 and 2 threads."""
     batch: PositiveInt
     """Windows per forward pass; on a CPU always 1, batching buys nothing there."""
 
     @classmethod
-    def here(cls, device: DeviceKind, threads: int, batch: int = 1, precision: Precision = "float32") -> Self:
-        """Describe this process on this machine.
+    def here(cls, device: DeviceKind, threads: int, batch: int = 1) -> Self:
+        """Describe this process on this machine, as one that computes in float32, operation by operation.
 
         Raises:
             FingerprintRefusedError: a GPU is asked for and there is none.
@@ -49,10 +51,23 @@ class Fingerprint(BaseModel):
             device_name=name,
             instruction_set=instructions,
             torch=torch.__version__,
-            precision=precision,
             threads=threads,
             batch=batch,
         )
+
+    def using(self, precision: Precision, engine: Engine) -> Self:
+        """Return it with another arithmetic.
+
+        Raises:
+            CompileError: there is no compiler here.
+        """
+        made_by = f"compiled: {toolchain()}" if engine == "compiled" else "eager"
+        return self.model_copy(update={"precision": precision, "engine": made_by})
+
+    @property
+    def is_compiled(self) -> bool:
+        """The model runs as machine code."""
+        return self.engine != "eager"
 
     def enforce(self) -> None:
         """Set this process up as the fingerprint says.
@@ -60,7 +75,11 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintRefusedError: this machine cannot compute the same bits.
         """
-        here = Fingerprint.here(self.device, self.threads, self.batch, self.precision)
+        here = Fingerprint.here(self.device, self.threads, self.batch)
+        try:
+            here = here.using(self.precision, "compiled" if self.is_compiled else "eager")
+        except CompileError as error:
+            raise FingerprintRefusedError(f"this worker on {platform.node()}: {error}") from error
         if here != self:
             ours, theirs = here.model_dump(), self.model_dump()
             differing = [key for key in ours if ours[key] != theirs[key]]

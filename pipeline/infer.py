@@ -12,11 +12,11 @@ from torch import Tensor
 
 from rspipe.catalogs.legends import NODATA_ID, Legend
 from rspipe.catalogs.scene import Grid
-from rspipe.models.errors import ModelError
-from rspipe.models.predictor import Judged, Predictor
+from rspipe.models.predictor import Judged
 from rspipe.pipeline import store
 from rspipe.pipeline.blend import CONFIDENCE_SCALE
 from rspipe.pipeline.channels import Channels
+from rspipe.pipeline.engine import Model, open_model
 from rspipe.pipeline.errors import ModelRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import Forward, Judge, ProbabilityModel
@@ -120,7 +120,8 @@ def run_band(job: BandJob) -> Receipt:
         EnvironmentFailedError: out of memory.
     """
     job.fingerprint.enforce()
-    return infer_band(job, _predictor(job.card, _digest(job.card), job.fingerprint))
+    judging = "unfamiliarity" in job.rasters
+    return infer_band(job, _model(job.card, _digest(job.card), job.fingerprint, job.grid.window_px, judging))
 
 
 @torch.inference_mode()
@@ -190,9 +191,6 @@ def _digest(card: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _predictor(card: Path, digest: str, fingerprint: Fingerprint) -> Predictor:  # noqa: ARG001 - the digest is part of the cache's key
+def _model(card: Path, digest: str, fingerprint: Fingerprint, window_px: int, judging: bool) -> Model:  # noqa: ARG001, FBT001 - all of it is the cache's key
     """One model per process, loaded once."""
-    try:
-        return Predictor.load(card, fingerprint.device, fingerprint.precision)
-    except ModelError as error:
-        raise ModelRefusedError(str(error)) from error
+    return open_model(card, fingerprint, window_px, judging=judging)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rspipe.models.specs import Precision
+from rspipe.models.specs import Engine, Precision
 from rspipe.pipeline import atomic
 from rspipe.pipeline.errors import PipelineError
 from rspipe.pipeline.ledger import Vouched
@@ -36,8 +36,10 @@ class PublishedModel(_Part):
     sha256: str
     precision: Precision = "float32"
     """What it computed in."""
+    engine: Engine = "eager"
+    """How it ran."""
     agreement: float | None = None
-    """Where fewer bits were asked for: the share of pixels, in some windows, with the class that float32 gives them."""
+    """Where another arithmetic was asked for: the share of pixels, in some windows, with the class of eager float32."""
 
 
 class PublishedScene(_Part):

@@ -1,21 +1,18 @@
-"""Parity: a model may compute in fewer bits where it gives the classes that it gives in float32."""
+"""Parity: a model may compute in fewer bits, or as compiled code, where the classes are those that it gives else."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rspipe.catalogs.scene import Scene
 from rspipe.models.card import CardBand
-from rspipe.models.errors import DataError, ModelError
-from rspipe.models.predictor import Predictor
+from rspipe.models.errors import DataError
 from rspipe.models.scenesource import read_tile
-from rspipe.models.specs import Precision
-from rspipe.pipeline.errors import ModelRefusedError
+from rspipe.models.specs import Engine, Precision
+from rspipe.pipeline.engine import Model, PlannedModel, open_model
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 
@@ -31,9 +28,15 @@ class Parity:
 
     precision: Precision
     """Compared with float32."""
-    pixels: int
+    engine: Engine = "eager"
+    """Compared with the eager one."""
+    pixels: int = 0
     """Valid ones that were looked at."""
-    agreeing: int
+    agreeing: int = 0
+    unread: int = 0
+    """Windows that could not be read; ingest will tell of their scenes."""
+    trouble: str = ""
+    """Why there was nothing to compare."""
 
     @property
     def share(self) -> float:
@@ -42,54 +45,67 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """The precision may be used."""
+        """The arithmetic may be used."""
         return self.share >= LEAST_SHARE
 
     def __str__(self) -> str:
         """Tell what was found and what follows."""
-        used = self.precision if self.holds else "float32"
+        asked = f"infer.precision: {self.precision}, infer.engine: {self.engine}"
+        if self.trouble:
+            return f"{asked}: {self.trouble}; float32 and eager are used"
+        used = "these are used" if self.holds else "float32 and eager are used"
+        unread = f"; {self.unread} windows could not be read" if self.unread else ""
         return (
-            f"infer.precision: {self.precision} gives {self.share:.2%} of {self.pixels} pixels in some windows the "
-            f"class that float32 gives them; {used} is used (at least {LEAST_SHARE:.1%} must agree)"
+            f"{asked} give {self.share:.2%} of {self.pixels} pixels in some windows the class that float32 and eager "
+            f"give them; {used} (at least {LEAST_SHARE:.1%} must agree){unread}"
         )
 
 
 def compare(
-    card_path: Path, fingerprint: Fingerprint, scenes: Sequence[tuple[Scene, WindowGrid]], precision: Precision
+    model: PlannedModel, asked: Fingerprint, scenes: Sequence[tuple[Scene, WindowGrid]], *, judging: bool = False
 ) -> Parity:
-    """Run some windows in both precisions.
+    """Run some windows as asked for, and as the reference does.
 
     Args:
-        card_path: of the model.
-        fingerprint: says on what and with how many threads.
-        scenes: each with its window grid, which lies on the scene's grid.
-        precision: to be compared with float32.
+        model: what is run.
+        asked: says on what, with how many threads, in which arithmetic.
+        scenes: each with its window grid, which lies on the scene's grid; all have windows of one size.
+        judging: the run will ask what is unfamiliar.
 
     Raises:
         ModelRefusedError: card or weights are refused.
+        EnvironmentFailedError: no code can be made.
     """
-    torch.set_num_threads(fingerprint.threads)
-    try:
-        exact = Predictor.load(card_path, fingerprint.device)
-        near = Predictor.load(card_path, fingerprint.device, precision)
-    except ModelError as error:
-        raise ModelRefusedError(str(error)) from error
-    required = [index for index, band in enumerate(exact.card.bands) if band.required]
+    torch.set_num_threads(asked.threads)
+    found = Parity(precision=asked.precision, engine="compiled" if asked.is_compiled else "eager")
+    if not scenes:
+        return found
+    window_px = scenes[0][1].window_px
+    exact = open_model(model.path, asked.using("float32", "eager"), window_px)
+    near = open_model(model.path, asked, window_px, judging=judging)
+    bands = model.card.bands
+    required = [index for index, band in enumerate(bands) if band.required]
+    tiles = list(_tiles(scenes, bands))
     pixels, agreeing = 0, 0
-    for numbers in _tiles(scenes, exact.card.bands):
+    for numbers in tiles:
+        if numbers is None:
+            continue
         valid = np.isfinite(numbers[required]).all(axis=0)
-        same = (_classes(exact, numbers) == _classes(near, numbers)).cpu().numpy()
+        same = _classes(exact, numbers, asked.batch) == _classes(near, numbers, asked.batch)
         pixels, agreeing = pixels + int(valid.sum()), agreeing + int((same & valid).sum())
-    return Parity(precision=precision, pixels=pixels, agreeing=agreeing)
+    return replace(found, pixels=pixels, agreeing=agreeing, unread=sum(numbers is None for numbers in tiles))
 
 
-def _classes(predictor: Predictor, numbers: NDArray[np.float32]) -> Tensor:
-    given = torch.from_numpy(numbers).unsqueeze(0)
-    return predictor.probabilities(given, given.isfinite())[0].argmax(dim=0)
+def _classes(model: Model, numbers: NDArray[np.float32], batch: int) -> NDArray[np.int64]:
+    given = torch.from_numpy(numbers).expand(batch, *numbers.shape)
+    classes: NDArray[np.int64] = model.probabilities(given, given.isfinite())[0].argmax(dim=0).cpu().numpy()
+    return classes
 
 
-def _tiles(scenes: Sequence[tuple[Scene, WindowGrid]], bands: Sequence[CardBand]) -> Iterator[NDArray[np.float32]]:
-    """Yield what lies under some windows, (C, rows, columns); a file that cannot be read is for ingest to tell of."""
+def _tiles(
+    scenes: Sequence[tuple[Scene, WindowGrid]], bands: Sequence[CardBand]
+) -> Iterator[NDArray[np.float32] | None]:
+    """Yield some whole windows, (C, S, S), NaN beyond the scene; None where a file cannot be read."""
     counts = [grid.rows.count * grid.columns.count for _, grid in scenes]
     total, ends = sum(counts), np.cumsum(counts)
     for number in sorted({(2 * place + 1) * total // (2 * WINDOWS) for place in range(WINDOWS)} if total else ()):
@@ -97,6 +113,9 @@ def _tiles(scenes: Sequence[tuple[Scene, WindowGrid]], bands: Sequence[CardBand]
         scene, grid = scenes[index]
         row, column = divmod(number - int(ends[index]) + counts[index], grid.columns.count)
         try:
-            yield read_tile(scene, bands, (grid.rows.inside(row), grid.columns.inside(column)))
+            tile = read_tile(scene, bands, (grid.rows.inside(row), grid.columns.inside(column)))
         except DataError:
+            yield None
             continue
+        missing = [(0, grid.window_px - side) for side in tile.shape[1:]]
+        yield np.pad(tile, [(0, 0), *missing], constant_values=np.nan)

@@ -14,11 +14,13 @@ from rspipe.catalogs.scene import Scene
 from rspipe.catalogs.simulated import scene as simulated_scene
 from rspipe.models import registry
 from rspipe.models.card import ModelCard
+from rspipe.models.compiled import CompileError
 from rspipe.models.errors import ModelError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.contract import Match, match
-from rspipe.pipeline.errors import ConfigError, ModelRefusedError, SceneFailedError
+from rspipe.pipeline.engine import PlannedModel
+from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
@@ -29,20 +31,6 @@ from rspipe.pipeline.rasters import RasterName, arranged
 DEFAULT_BAND_ROWS = 4
 """Window rows per task. Fixed, not a share of the workers: then a resumed run may have any number of them."""
 _GPU_BATCH = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedModel:
-    """The model of a run, its weights checked."""
-
-    card: ModelCard
-    path: Path
-    """Of the card."""
-
-    @property
-    def slug(self) -> str:
-        """Its folder in the working state."""
-        return f"{self.card.model_id}-{self.card.version}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +65,7 @@ class RunPlan:
     scenes: tuple[PlannedScene, ...]
     refused: tuple[RefusedScene, ...]
     parity: Parity | None = None
-    """What a look at fewer bits found, where the workflow asks for them; see `decide_precision`."""
+    """What a look at fewer bits or compiled code found, where the workflow asks for them; see `decide_arithmetic`."""
 
     @property
     def band_rows(self) -> int:
@@ -88,6 +76,11 @@ class RunPlan:
     def rasters(self) -> tuple[RasterName, ...]:
         """Those on request, in one order."""
         return arranged(self.config.infer.rasters)
+
+    @property
+    def is_judging(self) -> bool:
+        """The model is asked what is unfamiliar."""
+        return "unfamiliarity" in self.rasters
 
     @property
     def extras(self) -> tuple[ExtraField, ...]:
@@ -134,18 +127,25 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     )
 
 
-def decide_precision(plan: RunPlan) -> RunPlan:
-    """Let the model compute in what the workflow asks for if it says the same there, in float32 if it does not.
+def decide_arithmetic(plan: RunPlan) -> RunPlan:
+    """Let the model compute as the workflow asks if it says the same there, eagerly in float32 if it does not.
 
-    Reads a few windows of the scenes and runs them, unless float32 is asked for.
+    Reads a few windows of the scenes and runs them, unless nothing else is asked for. The code of a compiled model is
+    made here if this computer has none.
     """
-    wanted = plan.config.infer.precision
-    if wanted == "float32":
+    wanted = plan.config.infer
+    if (wanted.precision, wanted.engine) == ("float32", "eager"):
         return plan
+    trouble = Parity(precision=wanted.precision, engine=wanted.engine)
+    if plan.fingerprint.device != "cpu" and wanted.engine == "compiled":
+        return replace(plan, parity=replace(trouble, trouble="code is made for CPUs only"))
     places = [(replace(one.scene, grid=one.match.grid), one.windows) for one in plan.scenes]
-    found = compare(plan.model.path, plan.fingerprint, places, wanted)
-    fingerprint = plan.fingerprint.model_copy(update={"precision": wanted if found.holds else "float32"})
-    return replace(plan, parity=found, fingerprint=fingerprint)
+    try:
+        asked = plan.fingerprint.using(wanted.precision, wanted.engine)
+        found = compare(plan.model, asked, places, judging=plan.is_judging)
+    except (CompileError, EnvironmentFailedError) as error:
+        return replace(plan, parity=replace(trouble, trouble=str(error)))
+    return replace(plan, parity=found, fingerprint=asked if found.holds else plan.fingerprint)
 
 
 def load_model(config: WorkflowConfig) -> PlannedModel:

@@ -11,7 +11,7 @@ from rspipe.pipeline.cluster import AddressSpec, open_cluster, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
-from rspipe.pipeline.plan import RunPlan, decide_precision, plan_run
+from rspipe.pipeline.plan import RunPlan, decide_arithmetic, plan_run
 from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of
 from rspipe.pipeline.task import STAGES
@@ -122,7 +122,7 @@ def describe(config: WorkflowConfig) -> Preview:
     Raises:
         PipelineError: as the run itself would end.
     """
-    plan = decide_precision(plan_run(config))
+    plan = decide_arithmetic(plan_run(config))
     ledger = Ledger(plan.layout.root, plan.layout.ledger)
     graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
     seen = probe(plan)

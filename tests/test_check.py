@@ -48,7 +48,7 @@ def test_a_model_that_drifts_from_call_to_call_is_found_out(tmp_path: Path, monk
         return answer
 
     drifting = SimpleNamespace(card=CARD, probabilities=probabilities)
-    monkeypatch.setattr(infer, "_predictor", lambda *_: drifting)
+    monkeypatch.setattr(infer, "_model", lambda *_: drifting)
     (found,) = check(lay_place(tmp_path, TinyScene()))
     assert found.changed_px > 0
     assert found.differences[0].changed_px == 0, "the first partition is compared with itself"

@@ -14,6 +14,7 @@ from rspipe.models.errors import WeightsError
 from rspipe.models.export import Exported, ExportError, export, random_windows
 from rspipe.models.predictor import Predictor
 from rspipe.models.specs import ModelSpec
+from rspipe.models.standalone import Standalone
 
 SMALL = replace(PICO_CARD, window_px=64, overlap_px=32)
 
@@ -30,7 +31,7 @@ def pico(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
 
 def agrees(card: Path, exported: Exported, batch: int) -> bool:
     graph = torch.export.load(exported.program).module()
-    numbers, present = random_windows(SMALL, batch)
+    numbers, present = random_windows(SMALL, batch, SMALL.window_px)
     found = graph(torch.where(present, numbers, float("nan")), present)
     return torch.allclose(found, Predictor.load(card).probabilities(numbers, present), atol=1e-5)
 
@@ -88,7 +89,7 @@ class Drifting(nn.Module):
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = write_pico(tmp_path, SMALL)
-    model = exporting.Standalone(build(SMALL.spec, seed=1), SMALL)
+    model = Standalone(build(SMALL.spec, seed=1), SMALL)
     program = type("Program", (), {"module": lambda _: Drifting(model)})()
     monkeypatch.setattr(exporting, "traced", lambda *_: program)
     with pytest.raises(ExportError, match=r"differ by up to 2\.0e-05 .* nothing was written"):

@@ -40,7 +40,7 @@ def shipped() -> Case:
     card = ModelCard.read(path)
     model = build(card.spec).eval()
     load_weights(model, path.parent / card.weights_name, card.weights_sha256)
-    return model, Normaliser.of(card.bands, torch.device("cpu"))(*random_windows(card, 2))
+    return model, Normaliser.of(card.bands, torch.device("cpu"))(*random_windows(card, 2, card.window_px))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from tinyrun import CARD, TinyScene, lay_place
 
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline import parity
+from rspipe.pipeline.engine import PlannedModel
 from rspipe.pipeline.fingerprint import Fingerprint
-from rspipe.pipeline.plan import RunPlan, decide_precision, plan_run
+from rspipe.pipeline.plan import RunPlan, decide_arithmetic, plan_run
 from rspipe.pipeline.workflow import Overrides, load_workflow
 
 SCENE = TinyScene()
@@ -19,7 +20,7 @@ SCENE = TinyScene()
 
 def decided(root: Path, *settings: str) -> RunPlan:
     place = lay_place(root, SCENE)
-    return decide_precision(plan_run(load_workflow(place.workflow, Overrides(settings=settings, output=place.out))))
+    return decide_arithmetic(plan_run(load_workflow(place.workflow, Overrides(settings=settings, output=place.out))))
 
 
 def test_every_other_window_of_sixteen_is_compared(tmp_path: Path) -> None:
@@ -32,9 +33,11 @@ def test_every_other_window_of_sixteen_is_compared(tmp_path: Path) -> None:
     pixels = agreeing = 0
     for number in range(1, 16, 2):
         row, column = 32 * (number // 4), 32 * (number % 4)
-        window = torch.from_numpy(scene[None, :, row : row + 64, column : column + 64])
+        tile = scene[:, row : row + 64, column : column + 64]
+        window = torch.full((1, len(scene), 64, 64), torch.nan)
+        window[0, :, : tile.shape[1], : tile.shape[2]] = torch.from_numpy(tile)
         one, other = (model.probabilities(window, ~window.isnan()).argmax(dim=1)[0].numpy() for model in models)
-        valid = ~np.isnan(window[0, 0].numpy())
+        valid = ~window[0, 0].isnan().numpy()
         pixels, agreeing = pixels + valid.sum(), agreeing + (valid & (one == other)).sum()
     assert found == parity.Parity(precision="bfloat16", pixels=pixels, agreeing=agreeing)
     assert 0 < agreeing < pixels
@@ -48,7 +51,8 @@ def test_float32_is_not_looked_at(tmp_path: Path) -> None:
 
 def test_nothing_to_look_at_is_no_agreement(tmp_path: Path) -> None:
     lay_place(tmp_path, SCENE)
-    found = parity.compare(tmp_path / f"{CARD.model_id}.json", Fingerprint.here("cpu", 1), [], "bfloat16")
+    model = PlannedModel(card=CARD, path=tmp_path / f"{CARD.model_id}.json")
+    found = parity.compare(model, Fingerprint.here("cpu", 1).using("bfloat16", "eager"), [])
     assert (found.share, found.holds) == (0.0, False)
 
 
@@ -60,7 +64,8 @@ def test_a_run_says_what_was_asked_for_and_what_was_used(
     monkeypatch.setattr(parity, "LEAST_SHARE", least)
     ran = place.run("infer.precision=bfloat16")
     assert ran.code == 0
-    assert f"class that float32 gives them; {used} is used" in ran.told
+    used_pair = "these are used" if used == "bfloat16" else "float32 and eager are used"
+    assert f"class that float32 and eager give them; {used_pair}" in ran.told
     assert ran.told.startswith("warning: ") == (used == "float32")
     (model,) = json.loads((place.out / "manifest.json").read_text())["models"]
     assert model["precision"] == used
@@ -70,3 +75,13 @@ def test_a_run_says_what_was_asked_for_and_what_was_used(
     assert (tifs[0] == tifs[1]) == (used == "float32")
     plain = json.loads((tmp_path / "plain" / "manifest.json").read_text())["models"][0]
     assert (plain["precision"], plain["agreement"]) == ("float32", None)
+
+
+def test_windows_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    place = lay_place(tmp_path, SCENE)
+    band = tmp_path / "scenes" / SCENE.id / "nir.tif"
+    whole = band.read_bytes()
+    band.write_bytes(whole[: len(whole) // 2])
+    ran = place.run("infer.precision=bfloat16")
+    assert ran.code == 3
+    assert " windows could not be read" in ran.told

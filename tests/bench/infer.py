@@ -7,7 +7,8 @@ first window to the last shard, seams included) and as many ready windows throug
 so that both see the same machine. Printed are the median ratios of wall and CPU seconds with their quartiles.
 
 --monai adds MONAI on the same windows, from a normalised scene in memory to classes in memory (install `monai` by hand;
---no-pairs for it alone). --memory tells how far a fresh process with the model loaded grows, ours and MONAI's.
+--no-pairs for it alone). --compiled runs ours as machine code, the bare model and MONAI as ever. --memory tells how far
+a fresh process with the model loaded grows, ours and MONAI's.
 """
 
 import argparse
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rspipe.models.predictor import Predictor
+    from rspipe.pipeline.engine import Model
     from rspipe.pipeline.infer import BandJob
     from rspipe.pipeline.task import Task
 
@@ -55,17 +57,21 @@ class Scene:
     inferring: "list[Task]"
     """Bands, then seams."""
     predictor: "Predictor"
+    """Eager."""
+    model: "Model"
+    """What the engine runs."""
     windows: list[int]
     """How many windows of each task go through the model, once `warm_up` has counted them."""
 
     @classmethod
-    def lay(cls, side_px: int, folder: Path) -> "Scene":
+    def lay(cls, side_px: int, folder: Path, *, compiled: bool = False) -> "Scene":
         """Simulate and ingest a scene in this process."""
         graph = prepare(side_px, folder)
         import torch
 
         from rspipe.models.predictor import Predictor
         from rspipe.pipeline import infer, ingest
+        from rspipe.pipeline.engine import open_model
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         for task in graph.tasks:
@@ -73,7 +79,11 @@ class Scene:
                 ingest.run_ingest(task.job)
         inferring = [task for task in graph.tasks if isinstance(task.job, infer.InferJob)]
         job = _first_band(inferring)
-        return cls(inferring, Predictor.load(job.card, job.fingerprint.device), [])
+        predictor = Predictor.load(job.card, job.fingerprint.device)
+        if not compiled:
+            return cls(inferring, predictor, predictor, [])
+        asked = job.fingerprint.using("float32", "compiled")
+        return cls(inferring, predictor, open_model(job.card, asked, job.grid.window_px), [])
 
     def warm_up(self) -> None:
         """Run every task once."""
@@ -84,7 +94,7 @@ class Scene:
         from rspipe.pipeline import infer
 
         if isinstance(task.job, infer.BandJob):
-            counts = infer.infer_band(task.job, self.predictor).counts
+            counts = infer.infer_band(task.job, self.model).counts
             return int(counts["windows"] - counts["skipped_windows"])
         if isinstance(task.job, infer.SeamJob):
             infer.run_seam(task.job)
@@ -246,6 +256,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--no-pairs", action="store_true", help="leave the bare forward out")
     parser.add_argument("--monai", action="store_true")
+    parser.add_argument("--compiled", action="store_true", help="ours as machine code")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--grown", choices=["ours", "MONAI"], help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -259,7 +270,7 @@ def main() -> None:
                 again = [sys.executable, __file__, "--side", str(given.side), "--grown", name]
                 subprocess.run(again, check=True)
             return
-        scene = Scene.lay(given.side, Path(folder))
+        scene = Scene.lay(given.side, Path(folder), compiled=given.compiled)
         if not given.no_pairs:
             compare(scene, given.pairs)
         if given.monai:
