@@ -15,6 +15,8 @@ from rspipe.models.specs import PyramidSpec, Size
 COMPRESSION_PIVOT = 2.0
 """Normalised numbers are compressed around that many knees, so that they keep both signs: where all of them are
 positive, the normalisation after the first convolution takes brightness away, and nothing is learned."""
+_LARGEST = 1e9
+"""No band has such numbers; their squares would overflow from 1e19 on."""
 COARSEST_STRIDE_PX = 32
 FINEST_STRIDE_PX = 4
 
@@ -84,8 +86,16 @@ class Pyramid(nn.Module):
 
 
 def compressed(scores: Tensor) -> Tensor:
-    """Return asinh(z + 2) - asinh(2) of normalised numbers z: 0, which stands for what is missing, stays 0."""
-    return (scores + COMPRESSION_PIVOT).asinh() - asinh(COMPRESSION_PIVOT)
+    """Return asinh(z + 2) - asinh(2) of normalised numbers z: 0, which stands for what is missing, stays 0.
+
+    asinh(x) = sign(x) log1p(|x| + x^2 / (1 + sqrt(1 + x^2))): torch's own takes one number at a time on a CPU, a sixth
+    of the time of a small model.
+    """
+    shifted = scores + COMPRESSION_PIVOT
+    size = shifted.abs().clamp_(max=_LARGEST)
+    squared = size.square()
+    rest = squared / (squared + 1).sqrt_().add_(1)
+    return rest.add_(size).log1p_().copysign_(shifted).sub_(asinh(COMPRESSION_PIVOT))
 
 
 def _body(spec: PyramidSpec) -> nn.Module:

@@ -27,7 +27,7 @@ from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, 
 from rspipe.pipeline.strips import Strip
 from rspipe.pipeline.task import Receipt
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raised when the same input would give other bytes."""
 
 

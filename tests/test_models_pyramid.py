@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
+import pytest
 import torch
 
-from rspipe.models.pyramid import Pyramid
+from rspipe.models.pyramid import Pyramid, compressed
 from rspipe.models.specs import PyramidSpec
 
 
@@ -41,6 +44,13 @@ def test_compressed_numbers_are_what_the_plain_encoder_takes() -> None:
     logarithm = np.log(shifted + np.sqrt(shifted**2 + 1)) - np.log(2 + np.sqrt(5))
     for found, expected in zip(compressing(x), plain(torch.from_numpy(logarithm).float()), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_compression_keeps_to_the_closed_form_at_both_ends() -> None:
+    scores = [-1e8, -50.0, -2.001, -2.0, -1.9, 1e-3, 7.0, 3e4, 1e8]
+    wanted = [math.asinh(score + 2) - math.asinh(2) for score in scores]
+    assert compressed(torch.tensor(scores)).tolist() == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    assert compressed(torch.tensor([3e38, -3e38, math.inf])).isfinite().all()
 
 
 def test_a_number_that_is_missing_stays_zero_when_compressed() -> None:
