@@ -165,7 +165,7 @@ def test_generalising_drops_corners_and_keeps_the_area(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strip_rows_px", [64, 256])
 def test_small_faces_go_into_the_most_probable_neighbour_on_request(tmp_path: Path, strip_rows_px: int) -> None:
-    classes = random_classes(130, 97)
+    classes = random_classes(130, 30)
     job = make_job(
         tmp_path, classes, rasters=("probabilities",), by_probability=True, strip_rows_px=strip_rows_px,
         minimum_area_m2=4.5 * 900,
