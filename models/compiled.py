@@ -170,9 +170,16 @@ def _make(spec: CodeSpec, path: Path) -> None:
     made = room / "code.pt2"
     command = [sys.executable, "-m", "rspipe.models.compiling", spec.model_dump_json(), str(made)]
     environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(room), "OMP_NUM_THREADS": str(spec.threads)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 # our own module
-    if ended.returncode:
-        lines = ended.stderr.strip().splitlines()[-_TOLD_LINES:]
-        raise CompileError(f"compiling {spec.card.name} ended with {ended.returncode}: {' '.join(lines)}")
-    made.replace(path)
-    shutil.rmtree(room, ignore_errors=True)
+    try:
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 # our own module
+        if ended.returncode:
+            raise CompileError(f"compiling {spec.card.name} ended with {ended.returncode}: {_last_words(ended.stderr)}")
+        made.replace(path)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _last_words(told: str) -> str:
+    """Return the last lines that speak of an error: compilers warn at length."""
+    lines = told.strip().splitlines()
+    return " ".join([line for line in lines if "rror" in line][-_TOLD_LINES:] or lines[-_TOLD_LINES:])

@@ -26,7 +26,8 @@ def make(spec: CodeSpec, path: Path) -> None:
     load_weights(model, spec.card.parent / card.weights_name, card.weights_sha256)
     standalone = (StandaloneJudge if spec.judging else Standalone)(model, card, spec.precision)
     program = torch.export.export(standalone, random_windows(card, spec.batch, spec.window_px))
-    aoti_compile_and_package(program, package_path=str(path))
+    # weights as constants of the code may be laid out as its products read them
+    aoti_compile_and_package(program, package_path=str(path), inductor_configs={"freezing": True})
 
 
 if __name__ == "__main__":

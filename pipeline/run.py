@@ -259,7 +259,7 @@ def _published_model(plan: RunPlan) -> PublishedModel:
         sha256=plan.model.card.weights_sha256,
         precision=plan.fingerprint.precision,
         engine="compiled" if plan.fingerprint.is_compiled else "eager",
-        agreement=None if plan.parity is None else plan.parity.share,
+        agreement=plan.parity.share if plan.parity is not None and plan.parity.pixels else None,
     )
 
 

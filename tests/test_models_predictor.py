@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from picomodel import PICO_CARD, bicor_spec, pico_spec, write_pico
@@ -8,6 +9,7 @@ from test_models_ktda import ktda_spec
 from torch import Tensor
 
 from rspipe.models.errors import CardError, InputError, WeightsError
+from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import Predictor, reflected
 from rspipe.models.specs import ModelSpec
 
@@ -59,6 +61,26 @@ def test_nodata_changes_no_bit_of_a_model_that_compresses(tmp_path: Path, rubbis
     expected = predictor.probabilities(numbers, present)
     assert not torch.equal(expected, Predictor.load(write_pico(tmp_path)).probabilities(numbers, present))
     assert torch.equal(predictor.probabilities(torch.where(present, numbers, rubbish), present), expected)
+
+
+def test_windows_with_nothing_missing_are_normalised_as_beside_one_with_holes() -> None:
+    """The first takes the short way, the second, holed, the way with masks; numpy says what both must give."""
+    numbers = (
+        torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        * torch.tensor([0.5, 0.8, 300.0])[:, None, None]
+    )
+    present = torch.ones_like(numbers, dtype=torch.bool)
+    present[1, 0, :8], present[1, 2, 8:16] = False, False
+    normalise = Normaliser.of(PICO_CARD.bands, torch.device("cpu"))
+    short, masked = normalise(numbers[:1], present[:1]), normalise(numbers, present)
+    assert torch.equal(short.image[0], masked.image[0])
+    assert short.valid.all()
+    assert masked.valid[0].all()
+    means, deviations = (np.array([getattr(band, name) for band in PICO_CARD.bands]) for name in ("mean", "stddev"))
+    scores = (numbers.numpy().astype(np.float64) - means[:, None, None]) / deviations[:, None, None]
+    scores[1, :, :8], scores[1, 2, 8:16] = 0, 0
+    np.testing.assert_allclose(masked.image.numpy(), scores, atol=1e-5)
+    assert torch.equal(masked.valid[1, 0], present[1, 0])
 
 
 def test_missing_optional_band_is_its_mean(predictor: Predictor) -> None:

@@ -1,6 +1,6 @@
 """What infer and blend cost beside the bare forward of the same windows, and beside MONAI's SlidingWindowInferer.
 
-    OMP_NUM_THREADS=1 python tests/bench/infer.py --side 4096 --pairs 7
+    OMP_NUM_THREADS=1 python -m bench.infer --side 4096 --pairs 7    # in tests/, like every bench
 
 A simulated scene is ingested once. Then, pair by pair, its bands go through the engine (from the stored integers of the
 first window to the last shard, seams included) and as many ready windows through the bare model, band by band in turn,
@@ -245,7 +245,7 @@ def as_a_worker() -> None:
     """Begin anew with the variables of a worker; malloc reads its own at the start of a process only."""
     wanted = worker_environment(threads=int(os.environ.get("OMP_NUM_THREADS", "1")))
     if not wanted.items() <= os.environ.items():
-        again = [sys.executable, *sys.argv]
+        again = [sys.executable, "-m", "bench.infer", *sys.argv[1:]]
         raise SystemExit(subprocess.run(again, env={**os.environ, **wanted}, check=False).returncode)
 
 
@@ -267,7 +267,7 @@ def main() -> None:
             return
         if given.memory:
             for name in ("ours", "MONAI") if given.monai else ("ours",):
-                again = [sys.executable, __file__, "--side", str(given.side), "--grown", name]
+                again = [sys.executable, "-m", "bench.infer", "--side", str(given.side), "--grown", name]
                 subprocess.run(again, check=True)
             return
         scene = Scene.lay(given.side, Path(folder), compiled=given.compiled)

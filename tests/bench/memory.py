@@ -1,6 +1,6 @@
 """Peak memory of each stage's worker on simulated scenes of growing size, and the windows inferred.
 
-    python tests/bench/memory.py --side 2048 --side 8192
+    python -m bench.memory --side 2048 --side 8192
 
 Every stage runs in one fresh Dask worker of its own, all of its tasks one after another. Printed are the worker's peak
 resident size, its ratio to the first side, what the idle worker held, and the counts of infer beside the grid's.

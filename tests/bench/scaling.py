@@ -1,6 +1,6 @@
 """What a second worker brings: infer and seams of one scene on one and on two workers, beside the bare model.
 
-    python tests/bench/scaling.py --side 4096 --rounds 3
+    python -m bench.scaling --side 4096 --rounds 3
 
 A simulated scene is ingested once. In every round one worker, then two, go through its windows, the bare model and the
 engine in turn; workers are warm. Scaling is the time of one worker over that of two; ours over the bare model's says

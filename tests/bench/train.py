@@ -1,6 +1,6 @@
 """What a training step costs beside a plain loop over the same model, with the same batches ready in memory.
 
-    OMP_NUM_THREADS=1 python tests/bench/train.py workflows/train_cloud_thickness.yaml --pairs 9 --steps 10
+    OMP_NUM_THREADS=1 python -m bench.train ../workflows/train_cloud_thickness.yaml --pairs 9 --steps 10
 
 Both take the same steps in turn; which goes first changes from pair to pair. The plain loop is AdamW and nothing else:
 no crops, no augmentation, no Lookahead, no average, no clipping, no log. Printed are the median ratio of wall times

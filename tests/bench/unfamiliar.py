@@ -1,6 +1,6 @@
 """How much of what a model never saw is unfamiliar to it, beside scenes like those of its training.
 
-    python tests/bench/unfamiliar.py DATA [--model cloud-thickness] [--most 12]
+    python -m bench.unfamiliar DATA [--model cloud-thickness] [--most 12]
 
 DATA is the folder of real data. Printed is, per kind of picture, the median distance from the training's pixels, and
 the share of pixels that lie further than 1, which 1 % of the training's own do.
