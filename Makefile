@@ -36,7 +36,7 @@ fast: imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --durations=20 -m "not slow"
 
 slow: fast
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q --durations=20 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal --durations=20 -m slow
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
