@@ -8,8 +8,8 @@ from torch._inductor import aoti_compile_and_package
 
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
-from rspipe.models.compiled import CodeSpec
 from rspipe.models.export import random_windows
+from rspipe.models.machinecode import CodeSpec
 from rspipe.models.standalone import Standalone, StandaloneJudge
 from rspipe.models.weights import load_weights
 

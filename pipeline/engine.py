@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rspipe.models.card import ModelCard
-from rspipe.models.compiled import CodeSpec, CompiledPredictor, CompileError
 from rspipe.models.errors import ModelError
+from rspipe.models.machinecode import CodeSpec, CompiledPredictor, CompileError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint

@@ -6,7 +6,7 @@ from typing import Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from rspipe.models.compiled import CompileError, toolchain
+from rspipe.models.machinecode import CompileError, toolchain
 from rspipe.models.specs import Engine, Precision
 from rspipe.pipeline.errors import FingerprintRefusedError
 

@@ -14,8 +14,8 @@ from rspipe.catalogs.scene import Scene
 from rspipe.catalogs.simulated import scene as simulated_scene
 from rspipe.models import registry
 from rspipe.models.card import ModelCard
-from rspipe.models.compiled import CompileError
 from rspipe.models.errors import ModelError
+from rspipe.models.machinecode import CompileError
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.contract import Match, match

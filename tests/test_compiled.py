@@ -14,15 +14,16 @@ import torch
 from picomodel import write_pico
 from tinyrun import CARD, TinyScene, environment, lay_place, tree
 
-from rspipe.models.compiled import CodeSpec, CompiledPredictor, CompileError, toolchain
 from rspipe.models.errors import InputError
 from rspipe.models.export import random_windows
+from rspipe.models.machinecode import CodeSpec, CompiledPredictor, CompileError, toolchain
 from rspipe.models.mlm import Familiar
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.check import check_seams
 from rspipe.pipeline.errors import FingerprintRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.partition import Partition
+from rspipe.pipeline.plan import decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.workflow import Overrides, load_workflow
 
@@ -55,6 +56,15 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(tmp_path: Path, monkeypatc
     assert (model["engine"], model["agreement"]) == ("eager", None)
     name = f"scenes/{SCENE.id}/classes.tif"
     assert tree(place.out)[name] == tree(tmp_path / "plain")[name]
+
+
+def test_on_a_gpu_no_code_is_made_and_that_is_told(tmp_path: Path) -> None:
+    place = lay_place(tmp_path, SCENE)
+    plan = plan_run(load_workflow(place.workflow, Overrides(settings=("infer.engine=compiled",), output=place.out)))
+    on_gpu = plan.fingerprint.model_copy(update={"device": "cuda"})
+    decided = decide_arithmetic(replace(plan, fingerprint=on_gpu))
+    assert decided.fingerprint == on_gpu
+    assert "code is made for CPUs only; float32 and eager are used" in str(decided.parity)
 
 
 @pytest.mark.slow
