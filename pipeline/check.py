@@ -23,7 +23,7 @@ from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.lines import LineRates
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.partition import Difference, Partition, SceneSeams
-from rspipe.pipeline.plan import PlannedScene, RunPlan, decide_arithmetic, plan_run
+from rspipe.pipeline.plan import PlannedScene, RunPlan, compiling_told, decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rowblocks import SHARD_PX, row_blocks
 from rspipe.pipeline.stream import CLASSES, array_names
@@ -67,6 +67,7 @@ class _Check:
         self._config = config.model_copy(update={"output": output})
         self._room, self._progress, self._processes = room, progress, processes
         self._digests = InputDigests(room / "inputs.json")
+        compiling_told(self._config, progress)
         self._decided = decide_arithmetic(plan_run(self._config))
 
     def run(self, asked: Sequence[Partition]) -> list[SceneSeams]:

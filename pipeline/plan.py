@@ -26,6 +26,7 @@ from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.parity import Parity, compare
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
+from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rasters import RasterName, arranged
 
 DEFAULT_BAND_ROWS = 4
@@ -125,6 +126,12 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
         scenes=tuple(planned),
         refused=tuple(refused),
     )
+
+
+def compiling_told(config: WorkflowConfig, progress: Progress) -> None:
+    """Say before the first look at a compiled model why nothing may happen for a while."""
+    if config.infer.engine == "compiled":
+        progress.note("engine compiled: if this computer has no code of the model yet, it is made now, a minute or two")
 
 
 def decide_arithmetic(plan: RunPlan) -> RunPlan:

@@ -18,7 +18,7 @@ from rspipe.pipeline.graph import SceneGraph, lay_out, scene_graph
 from rspipe.pipeline.ledger import InputDigests, Ledger, sweep_partials
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
-from rspipe.pipeline.plan import RunPlan, decide_arithmetic, plan_run
+from rspipe.pipeline.plan import RunPlan, compiling_told, decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.publish import PublishRunRequest, SceneOutcome, publish_run
 from rspipe.pipeline.rollcall import roll_call
@@ -44,6 +44,7 @@ def run(
         PipelineError: the run could not be finished; what is done stays and is not done again.
     """
     spec = cluster or spec_of(config.compute)
+    compiling_told(config, progress)
     plan = decide_arithmetic(plan_run(config))
     with locked(plan.layout.lock):
         if fresh:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import batched
+from itertools import batched, cycle
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 
 from rspipe.pipeline.grid import Axis, WindowGrid
 from rspipe.pipeline.source import Source
@@ -57,6 +56,13 @@ class _Held:
             valid=self.valid[rows][:, columns],
         )
 
+    def take(self, other: Self) -> None:
+        """Become a copy of another one of the same size."""
+        self.numbers.copy_(other.numbers)
+        self.present.copy_(other.present)
+        self.bits[:] = other.bits
+        self.valid[:] = other.valid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
@@ -78,6 +84,14 @@ class Stretch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Some neighbouring columns of windows, and the pixels that have to be held for them."""
+
+    columns: tuple[int, ...]
+    pixels: slice
+
+
 class Swath:
     """Reads some window rows; what the next columns of windows need again stays, the rest is dropped."""
 
@@ -87,61 +101,82 @@ class Swath:
         self._rows = slice(min(extent.start for extent in extents), max(extent.stop for extent in extents))
 
     def stretches(self, batch: int) -> Iterator[Stretch]:
-        """Yield all columns of windows from left to right, some at a time."""
-        axis, step_px = self._grid.columns, self._step_px()
-        mirror_px = axis.extent(axis.count - 1).start  # that of the last window may reach back beyond those before it
-        first_px, held = 0, self._nothing()
-        for columns in batched(range(axis.count), batch):
-            begin_px = min(axis.extent(columns[0]).start, mirror_px)
-            held = held.cut(slice(None), slice(begin_px - first_px, None))
-            first_px, done_px = begin_px, begin_px + held.width_px
-            end_px = min(-(-axis.extent(columns[-1]).stop // step_px) * step_px, axis.length_px)
-            if done_px < end_px:
-                held = self._extended(held, slice(done_px, end_px))
+        """Yield all columns of windows from left to right, some at a time; each is good until the next but one is made.
+
+        Two rooms take turns: memory that is new costs as much as all that is then written into it.
+        """
+        spans = self._spans(batch)
+        width_px = max(length_px(span.pixels) for span in spans)
+        rooms = cycle([self._room(width_px), self._room(width_px)])
+        first_px, held = 0, next(rooms).cut(slice(None), slice(0, 0))
+        for span in spans:
+            held = held.cut(slice(None), slice(span.pixels.start - first_px, None))
+            first_px = span.pixels.start
+            if held.width_px < length_px(span.pixels):
+                room = next(rooms).cut(slice(None), slice(0, length_px(span.pixels)))
+                self._extend(held, room, slice(first_px + held.width_px, span.pixels.stop))
+                held = room
             yield Stretch(
-                columns=columns, grid=self._grid, first_row_px=self._rows.start, first_column_px=first_px, held=held
+                columns=span.columns,
+                grid=self._grid,
+                first_row_px=self._rows.start,
+                first_column_px=first_px,
+                held=held,
             )
 
-    def _step_px(self) -> int:
-        chunk_px = self._source.validity.chunks[-1]
-        return chunk_px * max(1, READ_PX // chunk_px)
+    def _spans(self, batch: int) -> list[_Span]:
+        """Cut the columns into stretches; pixels are read in steps of whole chunks and stay while they are needed."""
+        axis, chunk_px = self._grid.columns, self._source.validity.chunks[-1]
+        step_px = chunk_px * max(1, READ_PX // chunk_px)
+        mirror_px = axis.extent(axis.count - 1).start  # that of the last window may reach back beyond those before it
+        spans, end_px = [], 0
+        for columns in batched(range(axis.count), batch):
+            begin_px = min(axis.extent(columns[0]).start, mirror_px)
+            end_px = max(end_px, min(-(-axis.extent(columns[-1]).stop // step_px) * step_px, axis.length_px))
+            spans.append(_Span(columns, slice(begin_px, end_px)))
+        return spans
 
-    def _nothing(self) -> _Held:
-        shape = (len(self._source.bands), length_px(self._rows), 0)
+    def _room(self, width_px: int) -> _Held:
+        """Return memory with whatever is in it."""
+        shape = (len(self._source.bands), length_px(self._rows), width_px)
         return _Held(
-            numbers=torch.zeros(shape, device=self._device),
-            present=torch.zeros(shape, dtype=torch.bool, device=self._device),
-            bits=np.zeros(shape[1:], dtype=self._source.validity.dtype),
-            valid=np.zeros(shape[1:], dtype=np.bool_),
+            numbers=torch.empty(shape, device=self._device),
+            present=torch.empty(shape, dtype=torch.bool, device=self._device),
+            bits=np.empty(shape[1:], dtype=self._source.validity.dtype),
+            valid=np.empty(shape[1:], dtype=np.bool_),
         )
 
-    def _extended(self, held: _Held, columns: slice) -> _Held:
-        """Read and convert the columns that follow; where no pixel is valid, numbers are left where they are."""
-        bits = np.asarray(self._source.validity[self._rows, columns])
-        valid = self._source.valid(bits)
-        more = _Held(
-            numbers=pad(held.numbers, (0, length_px(columns))),
-            present=pad(held.present, (0, length_px(columns))),
-            bits=np.concatenate([held.bits, bits], axis=1),
-            valid=np.concatenate([held.valid, valid], axis=1),
-        )
-        if valid.any():
-            self._convert(columns, bits, more.cut(slice(None), slice(held.width_px, None)))
-        return more
+    def _extend(self, held: _Held, room: _Held, columns: slice) -> None:
+        """Move what is held into a room, then read and convert the columns that follow."""
+        room.cut(slice(None), slice(0, held.width_px)).take(held)
+        more = room.cut(slice(None), slice(held.width_px, None))
+        more.bits[:] = self._source.validity[self._rows, columns]
+        more.valid[:] = self._source.valid(more.bits)
+        if more.valid.any():
+            self._convert(columns, more)
+        else:
+            more.numbers.zero_()
+            more.present.zero_()
 
-    def _convert(self, columns: slice, bits: NDArray[np.unsignedinteger[Any]], target: _Held) -> None:
-        """Fill in what is zero so far."""
-        kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = np.uint8 if bits.itemsize == 1 else np.int32
-        uploaded, everywhere = self._upload(bits.astype(kind)), int(np.bitwise_and.reduce(bits, axis=None))
+    def _convert(self, columns: slice, target: _Held) -> None:
+        """Fill in numbers, and where they are present; the validity is there."""
+        kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = (
+            np.uint8 if target.bits.itemsize == 1 else np.int32
+        )
+        uploaded = self._upload(target.bits.astype(kind))
+        everywhere = int(np.bitwise_and.reduce(target.bits, axis=None))
         for band, numbers, present in zip(self._source.bands, target.numbers, target.present, strict=True):
-            if band is not None:
-                stored = self._upload(np.asarray(band.array[self._rows, columns]))
-                numbers.copy_(stored).mul_(band.scale).add_(band.offset)
-                if everywhere >> band.bit & 1:
-                    present.fill_(value=True)
-                else:
-                    present.copy_(uploaded & (1 << band.bit))
-                    numbers.masked_fill_(~present, 0)
+            if band is None:
+                numbers.zero_()
+                present.zero_()
+                continue
+            stored = self._upload(np.asarray(band.array[self._rows, columns]))
+            numbers.copy_(stored).mul_(band.scale).add_(band.offset)
+            if everywhere >> band.bit & 1:
+                present.fill_(value=True)
+            else:
+                present.copy_(uploaded & (1 << band.bit))
+                numbers.masked_fill_(~present, 0)
 
     def _upload(self, stored: NDArray[Any]) -> Tensor:
         """On a GPU the copy goes from pinned memory and nobody waits for it."""

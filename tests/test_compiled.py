@@ -52,6 +52,7 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(tmp_path: Path, monkeypatc
         "warning: infer.precision: float32, infer.engine: compiled: there is no C++ compiler no-such-compi" in ran.told
     )
     assert "float32 and eager are used" in ran.told
+    assert "a minute or two" in ran.told
     (model,) = json.loads((place.out / "manifest.json").read_text())["models"]
     assert (model["engine"], model["agreement"]) == ("eager", None)
     name = f"scenes/{SCENE.id}/classes.tif"

@@ -7,8 +7,9 @@ first window to the last shard, seams included) and as many ready windows throug
 so that both see the same machine. Printed are the median ratios of wall and CPU seconds with their quartiles.
 
 --monai adds MONAI on the same windows, from a normalised scene in memory to classes in memory (install `monai` by hand;
---no-pairs for it alone). --compiled runs ours as machine code, the bare model and MONAI as ever. --memory tells how far
-a fresh process with the model loaded grows, ours and MONAI's.
+--no-pairs for it alone). --compiled runs ours as machine code, the bare model and MONAI as ever; --overlap another
+overlap than the card's, for all three. --memory tells how far a fresh process with the model loaded grows, ours and
+MONAI's.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -64,9 +65,9 @@ class Scene:
     """How many windows of each task go through the model, once `warm_up` has counted them."""
 
     @classmethod
-    def lay(cls, side_px: int, folder: Path, *, compiled: bool = False) -> "Scene":
+    def lay(cls, side_px: int, folder: Path, more: Sequence[str] = (), *, compiled: bool = False) -> "Scene":
         """Simulate and ingest a scene in this process."""
-        graph = prepare(side_px, folder)
+        graph = prepare(side_px, folder, more=more)
         import torch
 
         from rspipe.models.predictor import Predictor
@@ -253,6 +254,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=1024, help="of the scene, in pixels")
+    parser.add_argument("--overlap", type=int, help="of windows, in pixels, instead of the card's")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--no-pairs", action="store_true", help="leave the bare forward out")
     parser.add_argument("--monai", action="store_true")
@@ -270,7 +272,8 @@ def main() -> None:
                 again = [sys.executable, "-m", "bench.infer", "--side", str(given.side), "--grown", name]
                 subprocess.run(again, check=True)
             return
-        scene = Scene.lay(given.side, Path(folder), compiled=given.compiled)
+        more = [] if given.overlap is None else [f"infer.overlap_px={given.overlap}"]
+        scene = Scene.lay(given.side, Path(folder), more, compiled=given.compiled)
         if not given.no_pairs:
             compare(scene, given.pairs)
         if given.monai:

@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def peak_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def prepare(side_px: int, output: Path, width_px: int | None = None) -> "SceneGraph":
+def prepare(side_px: int, output: Path, width_px: int | None = None, more: Sequence[str] = ()) -> "SceneGraph":
     """Plan a simulated scene, square if no width is given; imported here, so that no worker inherits what it loads."""
     os.environ.update(worker_environment(threads=1))
     from rspipe.pipeline.graph import lay_out
@@ -42,7 +43,7 @@ def prepare(side_px: int, output: Path, width_px: int | None = None) -> "SceneGr
     from rspipe.pipeline.run import graphs_of
     from rspipe.pipeline.workflow import Overrides, load_workflow
 
-    settings = (f"scenes.simulated.height_px={side_px}", f"scenes.simulated.width_px={width_px or side_px}")
+    settings = (f"scenes.simulated.height_px={side_px}", f"scenes.simulated.width_px={width_px or side_px}", *more)
     plan = plan_run(load_workflow(WORKFLOW, Overrides(settings=settings, output=output)))
     graph = graphs_of(plan, InputDigests(plan.layout.inputs))[0]
     lay_out(plan, graph.planned)
