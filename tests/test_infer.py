@@ -1,5 +1,6 @@
 """The engine against the dumb oracle, and against itself under every partition."""
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,6 +90,26 @@ def test_blended_probabilities_equal_the_oracles(
     assert steps.max() <= 1
     assert (steps == 0).mean() > 0.999
     assert (found.counts["windows"], found.counts["skipped_windows"]) == (want.windows, want.skipped)
+
+
+class _Slow(Moody):
+    """Gives the columns that are read ahead all the time to spoil those in use."""
+
+    def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
+        time.sleep(0.002)
+        return super().probabilities(numbers, present)
+
+
+@pytest.mark.parametrize("sides", [(64, 32), (96, 32), (64, 0)])
+def test_reading_ahead_in_many_steps_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sides: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(swath, "READ_PX", 32)
+    scene, model = random_scene(tmp_path, 150, 900), _Slow()
+    found = run(scene, tmp_path / "out", model, scene.windows(*sides), 2)
+    want = expected(scene, Moody(), sides)
+    assert not ((found.classes != want.classes(scene.valid)) & (want.margin() > 1e-6)).any()
+    assert np.abs(found.confidence.astype(int) - want.confidence(scene.valid)).max() <= 1
 
 
 @given(height=st.integers(1, 200), width=st.integers(1, 200), sides=st.sampled_from(SIDES), band_rows=st.integers(1, 5))
