@@ -50,6 +50,11 @@ class InferJob(BaseModel):
     rasters: tuple[RasterName, ...] = ()
     """Those on request, beside classes and confidence."""
 
+    @property
+    def is_judging(self) -> bool:
+        """The model is asked what is unfamiliar."""
+        return "unfamiliarity" in self.rasters
+
 
 class BandJob(InferJob):
     """Some whole window rows of one scene."""
@@ -120,8 +125,7 @@ def run_band(job: BandJob) -> Receipt:
         EnvironmentFailedError: out of memory.
     """
     job.fingerprint.enforce()
-    judging = "unfamiliarity" in job.rasters
-    return infer_band(job, _model(job.card, _digest(job.card), job.fingerprint, job.grid.window_px, judging))
+    return infer_band(job, _model(job.card, _digest(job.card), job.fingerprint, job.grid.window_px, job.is_judging))
 
 
 @torch.inference_mode()
@@ -134,7 +138,7 @@ def infer_band(job: BandJob, model: ProbabilityModel) -> Receipt:
         batch=job.fingerprint.batch,
         scene=job.scene,
         rasters=job.rasters,
-        judge=_judge(model) if "unfamiliarity" in job.rasters else None,
+        judge=_judge(model) if job.is_judging else None,
     )
     above = band.above and Strip.of(job.strips, job.band, "above", band.above)
     below = band.below and Strip.of(job.strips, job.band, "below", band.below)

@@ -226,9 +226,8 @@ def compare_monai(scene: Scene, pairs: int) -> None:
     told("MONAI over ours", ratios)
 
 
-def grown(side_px: int, folder: Path, *, monai: bool) -> None:
-    """In a fresh process: load the model, run a window, then the scene; print by how much the peak rose."""
-    scene = Scene.lay(side_px, folder)
+def grown(scene: Scene, *, monai: bool) -> None:
+    """In a fresh process: run a window, then the scene; print by how much the peak rose."""
     windows = scene.ready()
     scene.bare(windows, 2)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -263,17 +262,17 @@ def main() -> None:
     parser.add_argument("--grown", choices=["ours", "MONAI"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     as_a_worker()
+    if given.memory:
+        asked = [one for one in sys.argv[1:] if one != "--memory"]
+        for name in ("ours", "MONAI") if given.monai else ("ours",):
+            subprocess.run([sys.executable, "-m", "bench.infer", *asked, "--grown", name], check=True)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        if given.grown:
-            grown(given.side, Path(folder), monai=given.grown == "MONAI")
-            return
-        if given.memory:
-            for name in ("ours", "MONAI") if given.monai else ("ours",):
-                again = [sys.executable, "-m", "bench.infer", "--side", str(given.side), "--grown", name]
-                subprocess.run(again, check=True)
-            return
         more = [] if given.overlap is None else [f"infer.overlap_px={given.overlap}"]
         scene = Scene.lay(given.side, Path(folder), more, compiled=given.compiled)
+        if given.grown:
+            grown(scene, monai=given.grown == "MONAI")
+            return
         if not given.no_pairs:
             compare(scene, given.pairs)
         if given.monai:
