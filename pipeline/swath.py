@@ -103,7 +103,7 @@ class Swath:
     def stretches(self, batch: int) -> Iterator[Stretch]:
         """Yield all columns of windows from left to right, some at a time; each is good until the next but one is made.
 
-        Two rooms take turns: memory that is new costs as much as all that is then written into it.
+        Two rooms take turns: memory that is new costs more than all that is then written into it.
         """
         spans = self._spans(batch)
         width_px = max(length_px(span.pixels) for span in spans)

@@ -351,7 +351,10 @@ def test_another_fingerprint_and_a_missing_card_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("batch", [2, 5])
-def test_short_batches_are_padded_and_change_nothing(tmp_path: Path, batch: int) -> None:
+def test_short_batches_are_padded_and_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(swath, "READ_PX", 32)
     scene, model = random_scene(tmp_path, 100, 200), Moody()
     bands, seams = jobs(scene, tmp_path / "out", scene.windows(), 2)
     wide = bands[0].fingerprint.model_copy(update={"batch": batch})
