@@ -79,8 +79,7 @@ class _Check:
         return [self._scene(planned, asked) for planned in plan.scenes]
 
     def _plan(self, partition: Partition) -> RunPlan:
-        settings = self._config.infer.model_copy(update={"band_rows": partition.band_rows})
-        return replace(self._decided, config=self._config.model_copy(update={"infer": settings}))
+        return replace(self._decided, band_rows=partition.band_rows)
 
     def _scene(self, planned: PlannedScene, asked: Sequence[Partition]) -> SceneSeams:
         outcomes = [self._infer(planned, partition, str(index)) for index, partition in enumerate(asked)]

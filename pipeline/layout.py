@@ -46,6 +46,11 @@ class Layout:
         return self.work / "workflow.json"
 
     @property
+    def band_rows(self) -> Path:
+        """Window rows per band of a run that is not published yet."""
+        return self.work / "band_rows"
+
+    @property
     def manifest(self) -> Path:
         """Written last; its presence says that the run is published."""
         return self.root / "manifest.json"

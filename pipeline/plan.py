@@ -1,7 +1,7 @@
 """Plan: what a run would do, decided before anything is written."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
 from rspipe.models.machinecode import CompileError
 from rspipe.models.predictor import Predictor
+from rspipe.pipeline.cluster import AddressSpec, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.contract import Match, match
 from rspipe.pipeline.engine import PlannedModel
@@ -28,9 +29,8 @@ from rspipe.pipeline.parity import Parity, compare
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rasters import RasterName, arranged
+from rspipe.pipeline.sharing import USUAL_BAND_ROWS, band_rows
 
-DEFAULT_BAND_ROWS = 4
-"""Window rows per task. Fixed, not a share of the workers: then a resumed run may have any number of them."""
 _GPU_BATCH = 8
 
 
@@ -65,13 +65,10 @@ class RunPlan:
     """Class ids and the areas of `vectorize.class_minimum_area_m2`, by id."""
     scenes: tuple[PlannedScene, ...]
     refused: tuple[RefusedScene, ...]
+    band_rows: int
+    """Window rows per task."""
     parity: Parity | None = None
     """What a look at fewer bits or compiled code found, where the workflow asks for them; see `decide_arithmetic`."""
-
-    @property
-    def band_rows(self) -> int:
-        """Window rows per task."""
-        return self.config.infer.band_rows or DEFAULT_BAND_ROWS
 
     @property
     def rasters(self) -> tuple[RasterName, ...]:
@@ -125,6 +122,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
         class_minimums_m2=minimums_m2,
         scenes=tuple(planned),
         refused=tuple(refused),
+        band_rows=config.infer.band_rows or _band_rows(config, planned),
     )
 
 
@@ -167,6 +165,13 @@ def load_model(config: WorkflowConfig) -> PlannedModel:
     except ModelError as error:
         raise ModelRefusedError(str(error)) from error
     return PlannedModel(card=card, path=path)
+
+
+def _band_rows(config: WorkflowConfig, planned: Sequence[PlannedScene]) -> int:
+    cluster = spec_of(config.compute)
+    if isinstance(cluster, AddressSpec):
+        return USUAL_BAND_ROWS
+    return band_rows([one.windows for one in planned], cluster.workers)
 
 
 def _fingerprint(config: WorkflowConfig) -> Fingerprint:

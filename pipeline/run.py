@@ -51,6 +51,7 @@ def run(
             _forget(plan)
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
+        plan = _as_begun(plan)
         progress.log_to(plan.layout.log)
         if plan.parity is not None:
             (progress.note if plan.parity.holds else progress.warn)(str(plan.parity))
@@ -113,6 +114,7 @@ class _Run:
         atomic.write_text(self._plan.layout.config, json.dumps(self._plan.config.resolved(), indent=1) + "\n")
         tally = self._work(todo)
         published = publish_run(self._request(settled, tally))
+        self._plan.layout.band_rows.unlink(missing_ok=True)
         self._report(published, tally)
         return self._exit_code(published)
 
@@ -145,6 +147,7 @@ class _Run:
                 tally.add(task, self._ledger.counts(task.key))
         if plan.pending:
             check_fits(self._plan, peak_bytes())
+            atomic.write_text(self._plan.layout.band_rows, f"{self._plan.band_rows}\n")
             waiting = {task.scene for task in plan.pending}
             for graph in todo:
                 if graph.planned.scene.slug in waiting:
@@ -275,6 +278,15 @@ def _refusal(refused: RefusedScene) -> SceneOutcome:
         inputs={},
         counts={},
     )
+
+
+def _as_begun(plan: RunPlan) -> RunPlan:
+    """Go on with the bands of a run that was interrupted: others would be other tasks, and all be inferred again."""
+    try:
+        rows = int(plan.layout.band_rows.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return plan
+    return plan if plan.config.infer.band_rows else replace(plan, band_rows=rows)
 
 
 def _forget(plan: RunPlan) -> None:

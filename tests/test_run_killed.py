@@ -1,5 +1,6 @@
 """Real worker processes, killed and interrupted: what is resumed gives the bytes of an undisturbed run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -29,9 +30,9 @@ def place(tmp_path: Path) -> Place:
     return lay_place(tmp_path, *SCENES)
 
 
-def start(place: Place, *arguments: str) -> "subprocess.Popen[str]":
+def start(place: Place, *arguments: str, band_rows: str = "1") -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", "from rspipe.pipeline.cli import main; main()", "run", str(place.workflow)]
-    command += ["--output", str(place.out), "--set", "infer.band_rows=1", *arguments]
+    command += ["--output", str(place.out), "--set", f"infer.band_rows={band_rows}", *arguments]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -50,6 +51,12 @@ def wait_for(what: Callable[[], bool], within_s: float = 120) -> None:
 
 def records(place: Place) -> int:
     return sum(1 for _ in place.out.glob(".rspipe/ledger/*/*.json"))
+
+
+def inferred_bands(place: Place) -> list[tuple[str, str]]:
+    """Scene and label of every band that was inferred, under whatever key."""
+    found = [json.loads(path.read_text()) for path in place.out.glob(".rspipe/ledger/*/*.json")]
+    return sorted((record["scene"], record["label"]) for record in found if record["stage"] == "infer")
 
 
 def workers(of: int) -> list[int]:
@@ -85,6 +92,20 @@ def test_a_run_that_is_killed_at_any_time_is_resumed_to_the_same_bytes(
     assert code == 0, stderr
     assert tree(place.out) == undisturbed
     assert leftovers(place) == []
+
+
+def test_what_one_worker_inferred_is_not_inferred_again_by_two(place: Place, undisturbed: dict[str, str]) -> None:
+    process = start(place, "--workers", "1", band_rows="null")
+    wait_for(lambda: bool(inferred_bands(place)) or process.poll() is not None)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    begun = inferred_bands(place)
+    assert "manifest.json" not in tree(place.out)
+    code, stderr = end(start(place, "--workers", "2", band_rows="null"))
+    assert code == 0, stderr
+    assert len(inferred_bands(place)) == len(set(inferred_bands(place))) > len(begun) > 0
+    assert tree(place.out) == undisturbed
+    assert not (place.out / ".rspipe" / "band_rows").exists()
 
 
 def test_two_workers_one_of_which_is_killed_give_the_bytes_of_one(place: Place, undisturbed: dict[str, str]) -> None:
