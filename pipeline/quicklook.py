@@ -4,18 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from rspipe.catalogs.legends import NODATA_ID, Legend, LegendClass
 from rspipe.pipeline.rowblocks import row_blocks
 from rspipe.pipeline.style import rgb
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH_PX = 1024
 PANEL_PX = 506
@@ -68,6 +68,9 @@ def natural_bands(names: Sequence[str]) -> tuple[str, ...]:
 
 def draw(target: Path, picture: Picture) -> None:
     """Write the PNG. It holds no date and no name of a program: the same picture gives the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - slow to import, for drawing only
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+
     plain = _natural(picture)
     panels = [_enlarged(image) for image in (plain, _overlaid(plain, picture))]
     height, width, _ = panels[0].shape
@@ -134,7 +137,9 @@ def _entries_per_row() -> int:
     return WIDTH_PX // _ENTRY_PX
 
 
-def _legend_entry(figure: Figure, index: int, sheet: tuple[int, int], entry: LegendClass) -> None:
+def _legend_entry(figure: "Figure", index: int, sheet: tuple[int, int], entry: LegendClass) -> None:
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 - see `draw`
+
     rows, total = sheet
     row, column = divmod(index, _entries_per_row())
     left, middle = _MARGIN_PX + column * _ENTRY_PX, (rows - row - 0.5) * _LINE_PX
@@ -145,7 +150,7 @@ def _legend_entry(figure: Figure, index: int, sheet: tuple[int, int], entry: Leg
     _text(figure, left + 24, middle, _printable(entry.name))
 
 
-def _text(figure: Figure, left: float, middle: float, text: str) -> None:
+def _text(figure: "Figure", left: float, middle: float, text: str) -> None:
     size = figure.get_size_inches() * _DPI
     figure.text(left / size[0], middle / size[1], text, **_FONT)
 

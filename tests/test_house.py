@@ -88,6 +88,10 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert not HEAVY & imported("import rspipe.pipeline.cli")
 
 
+def test_what_draws_is_loaded_where_something_is_drawn() -> None:
+    assert "matplotlib" not in imported("import rspipe.pipeline.quicklook")
+
+
 def test_loading_a_configuration_imports_nothing_heavy() -> None:
     heavy = HEAVY - {"pydantic", "numpy"}
     assert not heavy & imported("import rspipe.pipeline.workflow, rspipe.catalogs.bands, rspipe.catalogs.legends")
