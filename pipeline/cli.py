@@ -112,8 +112,10 @@ def plan(
     """Show what a run would do: tasks, windows, bytes, memory; computes nothing."""
     config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings, workers=workers).load(workflow)
     from rspipe.pipeline.preview import describe
+    from rspipe.pipeline.progress import Progress
 
-    described = describe(config)
+    with Progress() as progress:
+        described = describe(config, progress)
     _write(json.dumps(described.as_json(), indent=2) if as_json else described.summary())
 
 

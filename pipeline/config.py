@@ -72,7 +72,7 @@ class InferSettings(Section):
     overlap_px: Annotated[int | None, Field(ge=0, multiple_of=WINDOW_MULTIPLE_PX), Effect.BYTES] = None
     """Pixels that neighbouring windows share, at most half a window. Null: the model card's."""
     band_rows: Annotated[int | None, Field(ge=1), Effect.NONE] = None
-    """Window rows per task. Null: chosen by plan."""
+    """Window rows per task. Null: so many that all workers end together, 12 at most."""
     precision: Annotated[Precision, Effect.BYTES] = "float32"
     """What the model computes in. Fewer bits are used only if the classes of some windows agree with float32's."""
     engine: Annotated[Engine, Effect.BYTES] = "eager"

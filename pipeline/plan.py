@@ -153,6 +153,15 @@ def decide_arithmetic(plan: RunPlan) -> RunPlan:
     return replace(plan, parity=found, fingerprint=asked if found.holds else plan.fingerprint)
 
 
+def as_begun(plan: RunPlan) -> RunPlan:
+    """Go on with the bands of a run that was interrupted: others would be other tasks, and all be inferred again."""
+    try:
+        rows = int(plan.layout.band_rows.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return plan
+    return plan if plan.config.infer.band_rows else replace(plan, band_rows=rows)
+
+
 def load_model(config: WorkflowConfig) -> PlannedModel:
     """Find the model of a workflow and check its weights against its card.
 

@@ -11,7 +11,8 @@ from rspipe.pipeline.cluster import AddressSpec, open_cluster, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
-from rspipe.pipeline.plan import RunPlan, decide_arithmetic, plan_run
+from rspipe.pipeline.plan import RunPlan, as_begun, compiling_told, decide_arithmetic, plan_run
+from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of
 from rspipe.pipeline.task import STAGES
@@ -116,13 +117,18 @@ class Preview:
         ]
 
 
-def describe(config: WorkflowConfig) -> Preview:
+def describe(config: WorkflowConfig, progress: Progress) -> Preview:
     """Plan a run and look up what of it is done already.
+
+    Args:
+        config: the workflow.
+        progress: is told what may take a while.
 
     Raises:
         PipelineError: as the run itself would end.
     """
-    plan = decide_arithmetic(plan_run(config))
+    compiling_told(config, progress)
+    plan = as_begun(decide_arithmetic(plan_run(config)))
     ledger = Ledger(plan.layout.root, plan.layout.ledger)
     graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
     seen = probe(plan)

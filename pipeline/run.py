@@ -18,7 +18,7 @@ from rspipe.pipeline.graph import SceneGraph, lay_out, scene_graph
 from rspipe.pipeline.ledger import InputDigests, Ledger, sweep_partials
 from rspipe.pipeline.lock import locked
 from rspipe.pipeline.manifest import Manifest, PublishedModel, PublishedScene
-from rspipe.pipeline.plan import RunPlan, compiling_told, decide_arithmetic, plan_run
+from rspipe.pipeline.plan import RunPlan, as_begun, compiling_told, decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.publish import PublishRunRequest, SceneOutcome, publish_run
 from rspipe.pipeline.rollcall import roll_call
@@ -51,7 +51,7 @@ def run(
             _forget(plan)
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
-        plan = _as_begun(plan)
+        plan = as_begun(plan)
         progress.log_to(plan.layout.log)
         if plan.parity is not None:
             (progress.note if plan.parity.holds else progress.warn)(str(plan.parity))
@@ -278,15 +278,6 @@ def _refusal(refused: RefusedScene) -> SceneOutcome:
         inputs={},
         counts={},
     )
-
-
-def _as_begun(plan: RunPlan) -> RunPlan:
-    """Go on with the bands of a run that was interrupted: others would be other tasks, and all be inferred again."""
-    try:
-        rows = int(plan.layout.band_rows.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
-        return plan
-    return plan if plan.config.infer.band_rows else replace(plan, band_rows=rows)
 
 
 def _forget(plan: RunPlan) -> None:

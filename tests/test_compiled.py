@@ -24,6 +24,7 @@ from rspipe.pipeline.errors import FingerprintRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.partition import Partition
 from rspipe.pipeline.plan import decide_arithmetic, plan_run
+from rspipe.pipeline.preview import describe
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.workflow import Overrides, load_workflow
 
@@ -57,6 +58,13 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(tmp_path: Path, monkeypatc
     assert (model["engine"], model["agreement"]) == ("eager", None)
     name = f"scenes/{SCENE.id}/classes.tif"
     assert tree(place.out)[name] == tree(tmp_path / "plain")[name]
+
+
+def test_a_plan_says_that_making_code_may_take_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, told = lay_place(tmp_path, SCENE), io.StringIO()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    describe(load_workflow(place.workflow, Overrides(settings=("infer.engine=compiled",))), Progress(told))
+    assert "a minute or two" in told.getvalue()
 
 
 def test_on_a_gpu_no_code_is_made_and_that_is_told(tmp_path: Path) -> None:
