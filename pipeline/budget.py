@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rspipe.pipeline.channels import Channels
-from rspipe.pipeline.cluster import ClusterSpec, spec_of
+from rspipe.pipeline.cluster import ClusterSpec
 from rspipe.pipeline.contract import ingested_bytes
 from rspipe.pipeline.engine import Model, open_model
 from rspipe.pipeline.errors import EnvironmentFailedError
@@ -108,7 +108,7 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
             f"loaded, {_mib(floats_bytes(plan))} of blended windows), allowed are {_mib(limit)}; allow more, or choose "
             "a smaller infer.band_rows"
         )
-    memory, cluster = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), spec_of(plan.config.compute)
+    memory, cluster = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), plan.cluster
     if isinstance(cluster, ClusterSpec) and peak * cluster.workers > memory:
         raise EnvironmentFailedError(
             f"{cluster.workers} workers of some {_mib(peak)} each do not fit into this machine's {_mib(memory)}; use "

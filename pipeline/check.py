@@ -115,6 +115,7 @@ class _Check:
             workers=partition.workers,
             threads=compute.threads,
             memory_bytes=compute.memory_per_worker_bytes,
+            on_gpu=self._decided.fingerprint.device == "cuda",
             processes=self._processes,
         )
         with open_cluster(spec) as client:

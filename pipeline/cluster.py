@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rspipe.catalogs.trust import GDAL_SETTINGS
+from rspipe.pipeline import gpus
 from rspipe.pipeline.config import ComputeSettings
 from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
 
@@ -32,6 +34,8 @@ class ClusterSpec:
     """Threads of one forward pass; part of the compute fingerprint."""
     memory_bytes: int | None
     """Above this a worker is ended; None leaves it to the operating system."""
+    on_gpu: bool = False
+    """Each takes one of this machine's GPUs, in turn."""
     processes: bool = True
     """False keeps everything in this process: for tests where processes are not the point."""
 
@@ -79,8 +83,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def spec_of(compute: ComputeSettings) -> ClusterSpec | AddressSpec:
+def spec_of(compute: ComputeSettings, *, on_gpu: bool) -> ClusterSpec | AddressSpec:
     """Return who computes, as a workflow says.
+
+    Args:
+        compute: of the workflow.
+        on_gpu: the model runs on GPUs.
 
     Raises:
         ConfigError: one of the files for TLS is not there.
@@ -89,10 +97,16 @@ def spec_of(compute: ComputeSettings) -> ClusterSpec | AddressSpec:
     if cluster.address and cluster.ca and cluster.cert and cluster.key:
         return AddressSpec(address=cluster.address, ca=cluster.ca, cert=cluster.cert, key=cluster.key, threads=threads)
     return ClusterSpec(
-        workers=compute.workers or max(1, cores() // threads),
+        workers=compute.workers or _places(threads, on_gpu=on_gpu),
         threads=threads,
         memory_bytes=compute.memory_per_worker_bytes,
+        on_gpu=on_gpu,
     )
+
+
+def _places(threads: int, *, on_gpu: bool) -> int:
+    """Return how many workers this machine has room for: one per GPU, or one per so many cores."""
+    return max(1, len(gpus.visible()) if on_gpu else cores() // threads)
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -118,7 +132,8 @@ def worker_command(compute: ComputeSettings, workers: int | None) -> tuple[list[
     Raises:
         ConfigError: the workflow names no scheduler.
     """
-    spec = spec_of(compute)
+    on_gpu = gpus.are_wanted(compute)
+    spec = spec_of(compute, on_gpu=on_gpu)
     if isinstance(spec, ClusterSpec):
         raise ConfigError(
             "compute.cluster.kind: local; a run starts these workers itself, set kind: address for others"
@@ -127,7 +142,7 @@ def worker_command(compute: ComputeSettings, workers: int | None) -> tuple[list[
 
     scheduler = urlsplit(spec.address)
     options = {
-        "--nworkers": workers or max(1, cores() // spec.threads),
+        "--nworkers": workers or _places(spec.threads, on_gpu=on_gpu),
         "--nthreads": 1,
         "--memory-limit": compute.memory_per_worker_bytes or 0,
         "--host": get_ip(scheduler.hostname, scheduler.port),  # type: ignore[no-untyped-call] # no types there
@@ -136,6 +151,8 @@ def worker_command(compute: ComputeSettings, workers: int | None) -> tuple[list[
         "--tls-cert": spec.cert,
         "--tls-key": spec.key,
     }
+    if on_gpu:
+        options |= {"--preload": gpus.__name__, "--name": f"{gethostname()}-{os.getpid()}-0"}
     given = [str(part) for option in options.items() for part in option]
     command = [sys.executable, "-m", "dask", "worker", spec.address, "--no-dashboard", *given]
     settings = {f"DASK_{name.replace('.', '__').upper()}": str(value) for name, value in _WORKER.items()}
@@ -151,6 +168,7 @@ def _settings(spec: ClusterSpec) -> Mapping[str, object]:
         "distributed.scheduler.allowed-failures": MOST_DEATHS - 1,
         "distributed.scheduler.work-stealing": True,
         "distributed.comm.timeouts.connect": "30s",
+        "distributed.worker.preload": [gpus.__name__] if spec.on_gpu and spec.processes else [],
     }
 
 

@@ -172,7 +172,7 @@ class ComputeSettings(Section):
     """Machines, not results; `device` and `threads` do change the last bits of a sum, so they count."""
 
     workers: Annotated[int | None, Field(ge=1, le=1024), Effect.NONE] = None
-    """Worker processes of a `local` cluster. Null: one per core."""
+    """Worker processes of a `local` cluster; GPUs are dealt out to them. Null: one per GPU, else per core."""
     threads: Annotated[int, Field(ge=1, le=1024), Effect.BYTES] = 1
     """Threads of one forward pass."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Effect.BYTES] = "auto"

@@ -45,7 +45,7 @@ class Fingerprint(BaseModel):
             name = torch.cuda.get_device_name()
             instructions = ".".join(str(part) for part in torch.cuda.get_device_capability())
         else:
-            raise FingerprintRefusedError("a GPU is asked for, but this process sees none; set infer.device: cpu")
+            raise FingerprintRefusedError("a GPU is asked for, but this process sees none; set compute.device: cpu")
         return cls(
             device=device,
             device_name=name,

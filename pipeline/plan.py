@@ -17,7 +17,8 @@ from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
 from rspipe.models.machinecode import CompileError
 from rspipe.models.predictor import Predictor
-from rspipe.pipeline.cluster import AddressSpec, spec_of
+from rspipe.pipeline import gpus
+from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.contract import Match, match
 from rspipe.pipeline.engine import PlannedModel
@@ -60,6 +61,8 @@ class RunPlan:
     layout: Layout
     model: PlannedModel
     fingerprint: Fingerprint
+    cluster: ClusterSpec | AddressSpec
+    """Who computes."""
     polygon_classes: tuple[int, ...]
     class_minimums_m2: tuple[tuple[int, float], ...]
     """Class ids and the areas of `vectorize.class_minimum_area_m2`, by id."""
@@ -103,6 +106,7 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     """
     model = load_model(config)
     fingerprint = _fingerprint(config)
+    cluster = spec_of(config.compute, on_gpu=fingerprint.device == "cuda")
     _check_rasters(config, model.card)
     _check_sieve(config)
     _check_output_crs(config)
@@ -118,11 +122,12 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
         layout=Layout(config.output_folder),
         model=model,
         fingerprint=fingerprint,
+        cluster=cluster,
         polygon_classes=classes,
         class_minimums_m2=minimums_m2,
         scenes=tuple(planned),
         refused=tuple(refused),
-        band_rows=config.infer.band_rows or _band_rows(config, planned),
+        band_rows=config.infer.band_rows or _band_rows(cluster, planned),
     )
 
 
@@ -176,19 +181,14 @@ def load_model(config: WorkflowConfig) -> PlannedModel:
     return PlannedModel(card=card, path=path)
 
 
-def _band_rows(config: WorkflowConfig, planned: Sequence[PlannedScene]) -> int:
-    cluster = spec_of(config.compute)
+def _band_rows(cluster: ClusterSpec | AddressSpec, planned: Sequence[PlannedScene]) -> int:
     if isinstance(cluster, AddressSpec):
         return USUAL_BAND_ROWS
     return band_rows([one.windows for one in planned], cluster.workers)
 
 
 def _fingerprint(config: WorkflowConfig) -> Fingerprint:
-    import torch  # noqa: PLC0415 - only its answer about the machine is needed
-
-    wanted = config.compute.device
-    on_gpu = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    if on_gpu:
+    if gpus.are_wanted(config.compute):
         return Fingerprint.here("cuda", config.compute.threads, _GPU_BATCH)
     return Fingerprint.here("cpu", config.compute.threads)
 

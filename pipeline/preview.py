@@ -7,7 +7,7 @@ from typing import Any
 
 from rspipe.pipeline import budget
 from rspipe.pipeline.budget import Probe, check_fits, probe
-from rspipe.pipeline.cluster import AddressSpec, open_cluster, spec_of
+from rspipe.pipeline.cluster import AddressSpec, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
@@ -152,7 +152,7 @@ def _count(graph: SceneGraph, ledger: Ledger) -> Counter[tuple[str, str]]:
 
 def _workers(plan: RunPlan) -> int:
     """Count the workers of a run; those that others have started are asked whether they can be used."""
-    spec = spec_of(plan.config.compute)
+    spec = plan.cluster
     if not isinstance(spec, AddressSpec):
         return spec.workers
     with open_cluster(spec) as client, roll_call(client, plan.layout.work, spec.threads):

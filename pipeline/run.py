@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from rspipe.catalogs.files import RefusedScene
 from rspipe.pipeline import atomic, manifest
 from rspipe.pipeline.budget import check_fits, peak_bytes
-from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, losses_told, open_cluster, spec_of
+from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, losses_told, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.execute import Agenda, agenda, execute
@@ -43,7 +43,6 @@ def run(
     Raises:
         PipelineError: the run could not be finished; what is done stays and is not done again.
     """
-    spec = cluster or spec_of(config.compute)
     compiling_told(config, progress)
     plan = decide_arithmetic(plan_run(config))
     with locked(plan.layout.lock):
@@ -56,7 +55,7 @@ def run(
         if plan.parity is not None:
             (progress.note if plan.parity.holds else progress.warn)(str(plan.parity))
         return _Run(
-            plan, progress, spec, retry_failed=retry_failed and not fresh, trust_published=not fresh
+            plan, progress, cluster or plan.cluster, retry_failed=retry_failed and not fresh, trust_published=not fresh
         ).carry_out()
 
 

@@ -67,7 +67,7 @@ def elsewhere(tmp_path: Path) -> ComputeSettings:
 def test_a_file_for_tls_that_is_not_there_is_named(elsewhere: ComputeSettings, tmp_path: Path) -> None:
     (tmp_path / "key.pem").unlink()
     with pytest.raises(ConfigError, match=r"compute\.cluster\.key: .*key\.pem is not a file"):
-        spec_of(elsewhere)
+        spec_of(elsewhere, on_gpu=False)
 
 
 def test_workers_for_a_scheduler_elsewhere_listen_where_it_is_reached_and_have_their_environment(
@@ -82,6 +82,31 @@ def test_workers_for_a_scheduler_elsewhere_listen_where_it_is_reached_and_have_t
     assert environment.items() >= worker_environment(2).items()
     assert environment["DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE"] == "False"
     assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_workers_on_gpus_are_one_per_gpu_unless_the_workflow_says_another_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
+    found = [
+        spec_of(ComputeSettings(workers=workers), on_gpu=on_gpu)
+        for workers, on_gpu in ((None, True), (6, True), (4, False))
+    ]
+    assert [(spec.workers, spec.on_gpu) for spec in found if isinstance(spec, ClusterSpec)] == [
+        (3, True), (6, True), (4, False)
+    ]  # fmt: skip
+
+
+def test_workers_for_a_scheduler_elsewhere_take_gpus_where_the_workflow_asks_for_them(
+    elsewhere: ComputeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
+    command, _ = worker_command(elsewhere.model_copy(update={"device": "cuda"}), None)
+    given = dict(pairwise(command))
+    assert (given["--nworkers"], given["--preload"]) == ("3", "rspipe.pipeline.gpus")
+    assert given["--name"].endswith("-0")
+    command, _ = worker_command(elsewhere.model_copy(update={"device": "cpu"}), None)
+    assert "--preload" not in command
 
 
 def test_a_local_cluster_needs_no_workers_from_elsewhere() -> None:
