@@ -89,6 +89,10 @@ def run(
 ) -> None:
     """Run a workflow: scenes in, GeoPackage out. A run that was stopped goes on where it stopped."""
     config = _Choice(scenes=scenes, sensor=sensor, output=output, settings=settings, workers=workers).load(workflow)
+    from rspipe.pipeline.layout import Layout
+    from rspipe.pipeline.lock import look
+
+    look(Layout(config.output_folder).lock)  # before the imports that take seconds
     from rspipe.pipeline.progress import Progress
     from rspipe.pipeline.run import run as run_workflow
 
