@@ -23,6 +23,7 @@ _COLUMN_STEP = (1, 0, -1, 0)
 
 Labels = NDArray[np.int32]
 Points = NDArray[np.int32]
+Nodes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,10 @@ def _trace(frame: _Frame) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray
     for place in range(ends.shape[0]):
         for direction in range(4):
             count = _piece(frame, walked, found, count, (ends[place, 0], ends[place, 1], direction))
-    # What no end led to is closed, and its first corner is one of these.
+    # What no end led to is closed, and its first corner is one of these. `int`: as a constant, the direction would have
+    # everything compiled once more.
     for place in range(corners.shape[0]):
-        count = _piece(frame, walked, found, count, (corners[place, 0], corners[place, 1], EAST))
+        count = _piece(frame, walked, found, count, (corners[place, 0], corners[place, 1], int(EAST)))
     return (
         found.sides[:count].copy(),
         found.kinds[:count].copy(),
@@ -118,9 +120,9 @@ def _trace(frame: _Frame) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray
 
 
 @compiled
-def _survey(frame: _Frame) -> tuple[Points, Points]:
+def _survey(frame: _Frame) -> tuple[Nodes, Nodes]:
     """Return the nodes that may be first corners of closed pieces, and those at which pieces end."""
-    corners, ends = np.empty((1024, 2), np.int32), np.empty((1024, 2), np.int32)
+    corners, ends = np.empty((1024, 2), np.int64), np.empty((1024, 2), np.int64)
     corner_count, end_count = 0, 0
     touched = np.empty(frame.width_px + 1, np.bool_)
     for row in range(frame.height_px + 1):
@@ -147,7 +149,7 @@ def _mark_touched(above: Labels, below: Labels, touched: NDArray[np.bool_]) -> N
 
 
 @compiled
-def _with(nodes: Points, count: int, node: tuple[int, int]) -> Points:
+def _with(nodes: Nodes, count: int, node: tuple[int, int]) -> Nodes:
     if count == nodes.shape[0]:
         longer = np.empty((2 * count, 2), nodes.dtype)
         longer[:count] = nodes
@@ -254,16 +256,6 @@ def _turn_at_border(frame: _Frame, node: tuple[int, int], direction: int) -> int
         return direction
     left = (direction + 3) & 3
     return left if _runs(frame.labels, node, left) else (direction + 1) & 3
-
-
-@compiled
-def _with_point(points: Points, used: int, row: int, column: int) -> tuple[Points, int]:
-    if used == points.shape[0]:
-        longer = np.empty((2 * used, 2), np.int32)
-        longer[:used] = points
-        points = longer
-    points[used, 0], points[used, 1] = row, column
-    return points, used + 1
 
 
 @compiled
