@@ -9,8 +9,9 @@ USUAL_BAND_ROWS = 4
 """Where nobody knows how many workers there are."""
 MOST_BAND_ROWS = 12
 """What a band reads and what is lost with a worker grow with its rows."""
-BAND_COST_ROWS = 0.13
-"""What a band costs beside its windows, in window rows: opening arrays, reading the overlap again, its seam."""
+BAND_COST_ROWS = 0.3
+"""What a band costs beside its windows, in window rows: opening arrays, reading the overlap again, its seam. With bands
+of 2, 4 and 11 rows a scene of 4096 x 4096 pixels took 1.13, 1.04 and 1 times the CPU time."""
 TOLERANCE = 1.02
 """The fewest rows are taken whose time is within this of the best."""
 
