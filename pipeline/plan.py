@@ -30,7 +30,7 @@ from rspipe.pipeline.parity import Parity, compare
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rasters import RasterName, arranged
-from rspipe.pipeline.sharing import USUAL_BAND_ROWS, band_rows
+from rspipe.pipeline.sharing import MOST_BAND_ROWS, USUAL_BAND_ROWS, band_rows
 
 _GPU_BATCH = 8
 
@@ -162,7 +162,7 @@ def as_begun(plan: RunPlan) -> RunPlan:
     """Go on with the bands of a run that was interrupted: others would be other tasks, and all be inferred again."""
     try:
         rows = int(plan.layout.band_rows.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return plan
     return plan if plan.config.infer.band_rows else replace(plan, band_rows=rows)
 
@@ -184,7 +184,8 @@ def load_model(config: WorkflowConfig) -> PlannedModel:
 def _band_rows(cluster: ClusterSpec | AddressSpec, planned: Sequence[PlannedScene]) -> int:
     if isinstance(cluster, AddressSpec):
         return USUAL_BAND_ROWS
-    return band_rows([one.windows for one in planned], cluster.workers)
+    most = MOST_BAND_ROWS if cluster.memory_bytes is None else USUAL_BAND_ROWS
+    return band_rows([one.windows for one in planned], cluster.workers, most)
 
 
 def _fingerprint(config: WorkflowConfig) -> Fingerprint:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rspipe.pipeline.grid import WindowGrid
 
 USUAL_BAND_ROWS = 4
-"""Where nobody knows how many workers there are."""
+"""Where nobody knows how many workers there are, and at most where their memory is limited."""
 MOST_BAND_ROWS = 12
 """What a band reads and what is lost with a worker grow with its rows."""
 BAND_COST_ROWS = 0.3
@@ -16,8 +16,8 @@ TOLERANCE = 1.02
 """The fewest rows are taken whose time is within this of the best."""
 
 
-def band_rows(grids: Sequence[WindowGrid], workers: int) -> int:
-    """Return k, the window rows per band with which the last of some workers ends early; 1 to 12, the fewer the better.
+def band_rows(grids: Sequence[WindowGrid], workers: int, most: int = MOST_BAND_ROWS) -> int:
+    """Return k, the window rows per band with which the last of some workers ends early; the fewer the better.
 
     Bands of k rows cut a scene into pieces that may not come out even: 22 rows in fours are 12 for one worker and 10
     for the other, in elevens they are 11 each. k changes no byte of what comes out.
@@ -25,8 +25,9 @@ def band_rows(grids: Sequence[WindowGrid], workers: int) -> int:
     Args:
         grids: of all scenes, in the order of the run.
         workers: how many there are, one or more.
+        most: k is at most that.
     """
-    ends = {rows: _end(grids, workers, rows) for rows in range(1, MOST_BAND_ROWS + 1)}
+    ends = {rows: _end(grids, workers, rows) for rows in range(1, most + 1)}
     best = min(ends.values())
     return next(rows for rows, end in ends.items() if end <= TOLERANCE * best)
 

@@ -144,7 +144,7 @@ def test_strangers_and_unfit_workers_are_refused_by_name(farm: Farm, monkeypatch
     before = ("unshare", "-m", "sh", "-c", elsewhere, "sh") if hidden else ()
     farm.start(Host("127.0.0.1", before), *worker, *options, GDAL_SKIP="", OMP_NUM_THREADS="3")
 
-    spec = spec_of(load_workflow(farm.place.workflow).compute)
+    spec = spec_of(load_workflow(farm.place.workflow).compute, on_gpu=False)
     with (
         pytest.raises(EnvironmentFailedError) as caught,
         open_cluster(spec) as client,

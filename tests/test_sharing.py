@@ -64,5 +64,9 @@ def test_many_scenes_are_balanced_as_one() -> None:
     assert band_rows([of_rows(21)] * 50, 2) < band_rows([of_rows(21)], 2)
 
 
+def test_no_more_than_asked_for() -> None:
+    assert band_rows([of_rows(22)], 2, most=4) == 4
+
+
 def test_no_scene_has_some_number_all_the_same() -> None:
     assert band_rows([], 2) == 1
