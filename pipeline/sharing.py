@@ -36,7 +36,7 @@ def _end(grids: Sequence[WindowGrid], workers: int, rows: int) -> float:
     """When the last worker ends if each takes the next band as soon as it is free; a window takes 1."""
     free = [0.0] * workers
     for grid in grids:
-        for band in grid.bands(rows):
-            cost = grid.columns.count * (len(band.window_rows) + BAND_COST_ROWS)
-            heapq.heapreplace(free, free[0] + cost)
+        count, across = grid.rows.count, grid.columns.count
+        for first in range(0, count, rows):
+            heapq.heapreplace(free, free[0] + across * (min(rows, count - first) + BAND_COST_ROWS))
     return max(free)

@@ -62,12 +62,6 @@ def test_a_memory_limit_below_the_need_is_refused_with_both_numbers(tmp_path: Pa
         budget.check_fits(plan, 400 * MIB)
 
 
-def test_bands_grow_to_save_time_where_memory_is_not_limited(tmp_path: Path) -> None:
-    """7 window rows: as one band they cost 7.3, as 4 and 3 7.6 rows."""
-    assert planned(tmp_path / "free", "compute.workers=1").band_rows == 7
-    assert planned(tmp_path / "limited", "compute.workers=1", "compute.memory_per_worker=2 GiB").band_rows <= 4
-
-
 def test_more_workers_than_memory_are_refused(tmp_path: Path) -> None:
     plan = planned(tmp_path, "compute.workers=1000")
     with pytest.raises(EnvironmentFailedError, match=r"1000 workers of some \d+ MiB each do not fit into this machine"):

@@ -88,7 +88,7 @@ def command(config: Path, output: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("devices", "wanted"), [("cpu", 2), ("cpu:2", 1)])
+@pytest.mark.parametrize(("devices", "wanted"), [("cpu", 4), ("cpu:2", 2)])
 def test_a_killed_training_ends_as_an_undisturbed_one(devices: str, wanted: int, tmp_path: Path) -> None:
     config = write_training(tmp_path)
     text = config.read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def leftovers(place: Place) -> list[Path]:
     return [path for path in place.out.rglob("*") if path.name.startswith(".partial") or path.suffix == ".partial"]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_run_that_is_killed_at_any_time_is_resumed_to_the_same_bytes(
     place: Place, undisturbed: dict[str, str], seed: int
 ) -> None:
