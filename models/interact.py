@@ -5,9 +5,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rspipe.models.specs import AttentionSpec
 from rspipe.models.stage import Interactor, Stage
+
+FAINT = 1e-30
+"""A pixel that is read with less weight is not read. No float32 sum of weights that add up to one can tell, and CPUs
+take many times as long for a product of numbers that are smaller than their smallest normal one."""
 
 
 class Readings(NamedTuple):
@@ -27,9 +32,19 @@ class FourierPosition(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, width // 2))
+        self._kept: dict[tuple[int, int], Tensor] = {}
+
+    def keep(self, height: int, width: int) -> None:
+        """Compute the code of one size now and for good: from here on the matrix must stay as and where it is."""
+        self._kept = {(height, width): self._code(height, width)}
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Return the code (height * width, D), rows first.
+        """Return the code (height * width, D), rows first."""
+        kept = self._kept.get((height, width))
+        return self._code(height, width) if kept is None else kept
+
+    def _code(self, height: int, width: int) -> Tensor:
+        """Compute the code.
 
         The phase is a sum of a column and a row part, so sine and cosine are taken of height + width phases only.
         """
@@ -42,6 +57,13 @@ class FourierPosition(nn.Module):
     def _phases(self, size: int, axis: int) -> Tensor:
         centres = (torch.arange(size, device=self.frequencies.device, dtype=self.frequencies.dtype) + 0.5) / size
         return torch.outer(2 * math.pi * (2 * centres - 1), self.frequencies[axis])
+
+
+def keep_positions(model: nn.Module, side: int) -> None:
+    """Compute once what maps of that side need of positions; the model's weights must be loaded and on their device."""
+    for module in model.modules():
+        if isinstance(module, FourierPosition):
+            module.keep(side, side)
 
 
 class Attention(nn.Module):
@@ -89,7 +111,8 @@ class AtomsReadPixels(Attention):
         scores = torch.baddbmm(offset, carried, key.transpose(1, 2))
         if valid is not None:
             scores = scores.masked_fill(~valid, -torch.inf)
-        read = torch.unflatten(scores.softmax(dim=-1) @ value, 1, (heads, atoms))
+        weights = functional.threshold(scores.softmax(dim=-1), FAINT, 0.0)
+        read = torch.unflatten(weights @ value, 1, (heads, atoms))
         per_head = read @ self._rows(self.value.weight).transpose(1, 2)
         answer: Tensor = self.out(per_head.transpose(1, 2).flatten(2) + self.value.bias)
         return answer

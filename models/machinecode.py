@@ -23,7 +23,7 @@ from rspipe.models.errors import InputError
 from rspipe.models.predictor import Judged
 from rspipe.models.specs import Precision, StrictModel
 
-VERSION = 1
+VERSION = 2
 """Raised when the code of the same model must be made anew."""
 _OTHERS_WRITE = 0o022
 _TOLD_LINES = 3

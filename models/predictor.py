@@ -11,6 +11,7 @@ from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import InputError
 from rspipe.models.familiar import Yardstick
+from rspipe.models.interact import keep_positions
 from rspipe.models.normalise import Normaliser
 from rspipe.models.outputs import SegOutput
 from rspipe.models.pyramid import FINEST_STRIDE_PX
@@ -43,6 +44,7 @@ class Predictor:
         self._model = model.eval().to(device)
         if device.type == "cuda":
             self._model.to(memory_format=torch.channels_last)
+        keep_positions(self._model, card.window_px // FINEST_STRIDE_PX)
         self._normalise = Normaliser.of(card.bands, device)
         self._yardstick = None if card.familiar is None else Yardstick.of(card.familiar, device)
 

@@ -71,16 +71,26 @@ def position(frequencies: Tensor, height: int, width: int) -> Tensor:
     return torch.stack(rows)
 
 
-def attend(state: State, heads: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """One image: (Q, D), (K, D), (K, D) -> (Q, D)."""
-    q, k, v = linear(state, "query", query), linear(state, "key", key), linear(state, "value", value)
+def weights(state: State, heads: int, query: Tensor, key: Tensor) -> Tensor:
+    """One image: (Q, D), (K, D) -> (heads, Q, K)."""
+    q, k = linear(state, "query", query), linear(state, "key", key)
     each = q.shape[1] // heads
     out = []
     for h in range(heads):
         part = slice(h * each, (h + 1) * each)
-        scores = (q[:, part] @ k[:, part].T / math.sqrt(each)).exp()
-        out.append(scores / scores.sum(1, keepdim=True) @ v[:, part])
-    return linear(state, "out", torch.cat(out, dim=1))
+        scores = q[:, part] @ k[:, part].T / math.sqrt(each)
+        powers = (scores - scores.amax(1, keepdim=True)).exp()
+        out.append(powers / powers.sum(1, keepdim=True))
+    return torch.stack(out)
+
+
+def attend(state: State, heads: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """One image: (Q, D), (K, D), (K, D) -> (Q, D)."""
+    v = linear(state, "value", value)
+    answers = [
+        weight @ part for weight, part in zip(weights(state, heads, query, key), v.chunk(heads, dim=1), strict=True)
+    ]
+    return linear(state, "out", torch.cat(answers, dim=1))
 
 
 def interact(state: State, heads: int, atoms: Tensor, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

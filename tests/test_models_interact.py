@@ -2,7 +2,14 @@ import oracle_d2ls as oracle
 import torch
 from torch import Tensor
 
-from rspipe.models.interact import AlternatingInteractor, AtomsReadPixels, FourierPosition, PixelsReadAtoms
+from rspipe.models.interact import (
+    FAINT,
+    AlternatingInteractor,
+    AtomsReadPixels,
+    FourierPosition,
+    PixelsReadAtoms,
+    keep_positions,
+)
 from rspipe.models.specs import AttentionSpec
 
 FOUR_HEADS = AttentionSpec(heads=4)
@@ -15,6 +22,30 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def test_position_is_the_sine_and_cosine_of_the_projected_centre() -> None:
     position = FourierPosition(16).double()
     assert torch.allclose(position(3, 5), oracle.position(position.frequencies, 3, 5), rtol=1e-12, atol=1e-12)
+
+
+def test_a_kept_position_is_the_same_and_only_of_its_size() -> None:
+    position = FourierPosition(16)
+    small, large = position(3, 3), position(4, 4)
+    keep_positions(torch.nn.Sequential(position), 4)
+    assert torch.equal(position(4, 4), large)
+    assert position(4, 4) is position(4, 4)
+    assert torch.equal(position(3, 3), small)
+    assert list(position.state_dict()) == ["frequencies"]
+
+
+def test_pixels_read_with_next_to_no_weight_are_not_read() -> None:
+    read = AtomsReadPixels(64, 1)
+    with torch.no_grad():
+        read.query.weight.copy_(normal(32, 64, seed=3))
+        read.key.weight.copy_(normal(32, 64, seed=4) / 3)
+    atom, placed, values = normal(1, 1, 64).float(), normal(1, 30, 64, seed=2).float(), torch.zeros(1, 30, 64)
+    before = read(atom, placed, values, None)
+    weights = oracle.weights(read.state_dict(), 1, atom[0], placed[0])[0, 0]
+    faint = weights < FAINT / 10
+    assert (weights[faint] > 1e-38).any()
+    values[0, faint] = 1e32
+    assert torch.equal(read(atom, placed, values, None), before)
 
 
 def test_frequencies_are_saved_but_never_trained() -> None:
