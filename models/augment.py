@@ -12,6 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from rspipe.catalogs.bands import Unit
+from rspipe.catalogs.radiation import AIR
+from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.card import CardBand
 from rspipe.models.data import Patch, is_holed
 from rspipe.models.errors import DataError
@@ -28,6 +30,8 @@ CENTRE_UM: MappingProxyType[str, float] = MappingProxyType(
 """Centre wavelengths, micrometres (Landsat 8 OLI and Sentinel-2 MSI). The cirrus band sees no haze: it is left out."""
 
 
+CLEARED = (0.5, 1.2)
+"""How much of the air's light `surface` takes away, relative to `radiation.AIR`: correction is rough."""
 ROUNDING = 1e-9
 
 
@@ -60,6 +64,8 @@ class AugmentSpec(StrictModel):
     """Deviation of the logarithm of a further factor per band."""
     haze: float = Field(default=0.03, ge=0, lt=1)
     """Largest reflectance in blue that the air adds or takes away; falls with wavelength to the power 1.3."""
+    surface: float = Field(default=0.0, ge=0, le=1)
+    """Probability that the light of clean air is taken away, more or less of it: as in surface reflectance."""
     warming_k: float = Field(default=5.0, ge=0)
     """Deviation of a shift of all temperatures."""
     blur_px: float = Field(default=0.7, ge=0)
@@ -115,6 +121,8 @@ def augmented(patch: Patch, card: Sequence[CardBand], spec: AugmentSpec, rng: np
         bands = with_sand(bands, patch.labels, card, rng)
     if rng.random() < 0.5:
         bands = blurred(bands, float(rng.uniform(0, spec.blur_px)))
+    if spec.surface and rng.random() < spec.surface:
+        bands = without_air(bands, card, float(rng.uniform(*CLEARED)))
     bands = relit(bands, card, spec, rng)
     bands = _without_bands(bands, card, spec, rng)
     labels = patch.labels
@@ -146,6 +154,19 @@ def relit(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.ra
         noise = torch.from_numpy(rng.standard_normal(bands.shape, dtype=np.float32))
         changed.addcmul_(noise, grain * spec.noise)
     return changed
+
+
+def without_air(bands: Tensor, card: Sequence[CardBand], share: float) -> Tensor:
+    """Take away what clean air adds to reflectances: (bands, H, W) -> (bands, H, W).
+
+    Light a of the air turns R into a + (1 - a) R. Nothing becomes darker than black.
+    """
+    air = dict(zip(CHANNELS, AIR.tolist(), strict=False))
+    rows = []
+    for entry, band in zip(card, bands, strict=True):
+        light = share * air.get(entry.name, 0.0)
+        rows.append(((band - light) / (1 - light)).clamp(min=0) if light else band)
+    return torch.stack(rows)
 
 
 def with_sand(bands: Tensor, labels: Tensor, card: Sequence[CardBand], rng: np.random.Generator) -> Tensor:

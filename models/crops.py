@@ -30,8 +30,11 @@ class CropSpec(StrictModel):
 
     size_px: int = Field(default=128, ge=32, le=2048, multiple_of=32)
     """Side of a crop."""
+    finest_m: float = Field(default=0.0, ge=0)
+    """Crops of finer patches are averaged down to this at least."""
     coarsest_m: float = Field(default=120.0, gt=0)
-    """Crops are averaged down to pixel sizes between the patch's own and this, evenly in the logarithm."""
+    """Crops are averaged down to pixel sizes between the patch's own, or `finest_m`, and this, evenly in the
+    logarithm."""
     mosaic: float = Field(default=0.25, ge=0, le=1)
     """Probability that a crop is set together from four."""
     balanced: float = Field(default=0.75, ge=0, le=1)
@@ -91,9 +94,9 @@ class Cutter:
         """Return one crop of `size_px` squared."""
         side = self.spec.size_px
         spot = self._spot(rng)
-        own_m = spot.patch.pixel_m
-        pixel_m = own_m * max(1.0, self.spec.coarsest_m / own_m) ** float(rng.uniform(0, 1))
-        reach_m = min(spot.patch.labels.shape) * own_m
+        finest_m = max(spot.patch.pixel_m, self.spec.finest_m)
+        pixel_m = finest_m * max(1.0, self.spec.coarsest_m / finest_m) ** float(rng.uniform(0, 1))
+        reach_m = min(spot.patch.labels.shape) * spot.patch.pixel_m
         if rng.random() >= self.spec.mosaic and side * pixel_m <= reach_m:
             return self._single(spot, pixel_m, rng)
         split_row, split_column = (int(rng.integers(side // 4, side - side // 4 + 1)) for _ in range(2))

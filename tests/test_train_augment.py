@@ -10,7 +10,7 @@ from labelled import BANDS, random_patch
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from rspipe.models.augment import AugmentSpec, BandSet, augmented, behind_line, blurred, relit, with_sand
+from rspipe.models.augment import AugmentSpec, BandSet, augmented, behind_line, blurred, relit, with_sand, without_air
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 
@@ -80,6 +80,26 @@ def test_haze_is_an_affine_lift_that_falls_with_wavelength() -> None:
         assert -0.06 <= lifted[0] <= 0.2
         assert lifted[2:].tolist() == [0, 0]
         torch.testing.assert_close(kept, torch.ones(3))
+
+
+def test_air_is_taken_from_what_it_was_added_to() -> None:
+    ground = torch.rand(4, 8, 8)
+    air = torch.tensor([0.083, 0.011, 0.0, 0.0])[:, None, None] * 0.7
+    seen = air + (1 - air) * ground
+    torch.testing.assert_close(without_air(seen, BANDS, 0.7), ground)
+    black = without_air(torch.zeros(4, 2, 2), BANDS, 1.0)
+    assert black.tolist() == torch.zeros(4, 2, 2).tolist()
+    holed = without_air(torch.full((4, 1, 1), torch.nan), BANDS, 1.0)
+    assert holed.isnan().all()
+
+
+def test_air_is_taken_as_often_as_asked() -> None:
+    patch, surface = random_patch(0), STILL.model_copy(update={"surface": 0.25})
+    darker = [augmented(patch, BANDS, surface, rng).bands.sub(patch.bands).mean(dim=(1, 2)) for rng in generators(200)]
+    blue, nir, cirrus, warmth = torch.stack(darker).T
+    assert (blue < -0.01).float().mean().item() == pytest.approx(0.25, abs=0.08)
+    assert torch.equal(blue < -0.01, nir < -1e-4)
+    assert max(cirrus.abs().max(), warmth.abs().max()) < 1e-4
 
 
 def test_warming_moves_only_temperatures_and_all_alike() -> None:

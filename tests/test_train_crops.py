@@ -155,6 +155,15 @@ def test_each_patch_is_averaged_down_from_its_own_pixel_size() -> None:
         assert coarsest_m <= max(sizes) <= max(120.0, own_m) * 1.02
 
 
+def test_crops_of_fine_patches_are_averaged_down_to_the_finest_size_at_least() -> None:
+    spec = CropSpec(size_px=32, mosaic=0.0, finest_m=30.0)
+    for own_m, finest_m in ((10.0, 30.0), (60.0, 60.0)):
+        cutter = Cutter([random_patch(0, 512, own_m)], spec)
+        sizes = [cutter.cut(np.random.default_rng(seed)).pixel_m for seed in range(40)]
+        assert finest_m * 0.98 <= min(sizes) < 1.2 * finest_m
+        assert 105 < max(sizes) <= 122
+
+
 def test_display_pictures_become_reflectances_of_a_new_stretch_each_time() -> None:
     spec = DisplaySpec(black_max=0.1, span_min=0.4, span_max=0.8, band_spread=0.0)
     numbers = torch.tensor([0.0, 0.2, 1.0, torch.nan]).expand(3, 1, 4)
