@@ -7,9 +7,10 @@ first window to the last shard, seams included) and as many ready windows throug
 so that both see the same machine. Printed are the median ratios of wall and CPU seconds with their quartiles.
 
 --monai adds MONAI on the same windows, from a normalised scene in memory to classes in memory (install `monai` by hand;
---no-pairs for it alone). --compiled runs ours as machine code, the bare model and MONAI as ever; --overlap another
-overlap than the card's, for all three. --memory tells how far a fresh process with the model loaded grows, ours and
-MONAI's.
+--no-pairs for it alone). Each of the two runs in a process of its own, in turn: ours with the variables that a worker
+has, MONAI with those of the shell, as whoever uses it would start it; --alike gives it a worker's too. --compiled runs
+ours as machine code, the bare model and MONAI as ever; --overlap another overlap than the card's, for all three.
+--memory tells how far a fresh process with the model loaded grows, ours and MONAI's.
 """
 
 import argparse
@@ -175,7 +176,7 @@ def monai_scene(scene: Scene) -> "Tensor":
 def monai_classes(scene: Scene, whole: "Tensor") -> "Tensor":
     """Run MONAI's inferer over the same windows, with its Gaussian weights."""
     import torch
-    from monai.inferers import SlidingWindowInferer  # type: ignore[import-not-found,unused-ignore]
+    from monai.inferers import SlidingWindowInferer  # type: ignore[import-not-found,attr-defined,unused-ignore]
 
     grid = _first_band(scene.inferring).grid
 
@@ -190,8 +191,9 @@ def monai_classes(scene: Scene, whole: "Tensor") -> "Tensor":
         mode="gaussian",
     )
     with torch.inference_mode():
-        blended: Tensor = inferer(whole, said)
-        return blended.argmax(dim=1).to(torch.uint8)
+        blended: Any = inferer(whole, said)
+        classes: Tensor = blended.argmax(dim=1).to(torch.uint8)
+        return classes
 
 
 def told(name: str, ratios: list[Spent]) -> None:
@@ -214,16 +216,47 @@ def compare(scene: Scene, pairs: int) -> None:
     told("ours over the bare forward", ratios)
 
 
-def compare_monai(scene: Scene, pairs: int) -> None:
-    """Print MONAI's times over the engine's."""
-    whole = monai_scene(scene)
+def compare_monai(scene: Scene, pairs: int, monai: "subprocess.Popen[str]") -> None:
+    """Print the times of MONAI, which waits in another process, over the engine's."""
     ratios = []
     for _ in range(pairs):
         ours = spent(lambda: [scene.carry_out(task) for task in scene.inferring])
-        other = spent(lambda: monai_classes(scene, whole))
+        other = asked(monai)
         ratios.append((other[0] / ours[0], other[1] / ours[1]))
         print(f"  ours {ours[0]:.2f} s ({ours[1]:.2f} CPU), MONAI {other[0]:.2f} s ({other[1]:.2f} CPU)", flush=True)
     told("MONAI over ours", ratios)
+    monai.terminate()
+
+
+def started_monai(*, alike: bool) -> "subprocess.Popen[str]":
+    """Start a process that lays the same scene and runs MONAI whenever it reads a line; it has run it once."""
+    environment = dict(os.environ)
+    if not alike:
+        threads = os.environ["OMP_NUM_THREADS"]
+        for name in worker_environment(threads=int(threads)):
+            environment.pop(name)
+        environment["OMP_NUM_THREADS"] = threads
+    command = [sys.executable, "-m", "bench.infer", *sys.argv[1:], "--waiting"]
+    process = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    asked(process)
+    return process
+
+
+def asked(process: "subprocess.Popen[str]") -> Spent:
+    """Let the other process run MONAI; return what that took."""
+    if process.stdin is None or process.stdout is None:
+        raise TypeError("the process was started without pipes")
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    wall_s, cpu_s = process.stdout.readline().split()
+    return float(wall_s), float(cpu_s)
+
+
+def wait_and_run(scene: Scene) -> None:
+    """Run MONAI whenever a line comes in, and say what it took."""
+    whole = monai_scene(scene)
+    for _ in sys.stdin:
+        print(*spent(lambda: monai_classes(scene, whole)), flush=True)
 
 
 def grown(scene: Scene, *, monai: bool) -> None:
@@ -259,9 +292,12 @@ def main() -> None:
     parser.add_argument("--monai", action="store_true")
     parser.add_argument("--compiled", action="store_true", help="ours as machine code")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--alike", action="store_true", help="MONAI with a worker's variables")
+    parser.add_argument("--waiting", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--grown", choices=["ours", "MONAI"], help=argparse.SUPPRESS)
     given = parser.parse_args()
-    as_a_worker()
+    if not given.waiting:
+        as_a_worker()
     if given.memory:
         asked = [one for one in sys.argv[1:] if one != "--memory"]
         for name in ("ours", "MONAI") if given.monai else ("ours",):
@@ -273,10 +309,14 @@ def main() -> None:
         if given.grown:
             grown(scene, monai=given.grown == "MONAI")
             return
+        if given.waiting:
+            wait_and_run(scene)
+            return
+        monai = started_monai(alike=given.alike) if given.monai else None
         if not given.no_pairs:
             compare(scene, given.pairs)
-        if given.monai:
-            compare_monai(scene, given.pairs)
+        if monai:
+            compare_monai(scene, given.pairs, monai)
 
 
 if __name__ == "__main__":
