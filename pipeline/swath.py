@@ -13,8 +13,6 @@ from torch import Tensor
 from rspipe.pipeline.grid import Axis, WindowGrid
 from rspipe.pipeline.source import Source
 
-CONVERT_PX = 64
-"""Rows that a CPU converts at a time: what one step writes is still in its cache for the next."""
 READ_PX = 1024
 """Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
 
@@ -101,9 +99,6 @@ class Swath:
         extents = [grid.rows.extent(row) for row in rows]
         self._source, self._grid, self._device = source, grid, device
         self._rows = slice(min(extent.start for extent in extents), max(extent.stop for extent in extents))
-        height_px = length_px(self._rows)
-        step_px = CONVERT_PX if device.type == "cpu" else height_px
-        self._parts = [slice(row, row + step_px) for row in range(0, height_px, step_px)]
 
     def stretches(self, batch: int) -> Iterator[Stretch]:
         """Yield all columns of windows from left to right, some at a time; each is good until the next but one is made.
@@ -176,13 +171,12 @@ class Swath:
                 present.zero_()
                 continue
             stored = self._upload(np.asarray(band.array[self._rows, columns]))
-            for part in self._parts:
-                numbers[part].copy_(stored[part]).mul_(band.scale).add_(band.offset)
-                if everywhere >> band.bit & 1:
-                    present[part].fill_(value=True)
-                else:
-                    present[part].copy_(uploaded[part] & (1 << band.bit))
-                    numbers[part].masked_fill_(~present[part], 0)
+            numbers.copy_(stored).mul_(band.scale).add_(band.offset)
+            if everywhere >> band.bit & 1:
+                present.fill_(value=True)
+            else:
+                present.copy_(uploaded & (1 << band.bit))
+                numbers.masked_fill_(~present, 0)
 
     def _upload(self, stored: NDArray[Any]) -> Tensor:
         """On a GPU the copy goes from pinned memory and nobody waits for it."""

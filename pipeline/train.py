@@ -57,9 +57,9 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     with locked(output / ".rspipe" / "lock"):
         progress.log_to(output / "progress.jsonl")
         run = _Run(config, output, progress, simulated_patches(config))
-        patches = run.read(config.data.train) + run.beside
-        trainer = run.fit("final", patches)
-        return run.ship(trainer, patches, run.cross_validate())
+        own = run.read(config.data.train)
+        trainer = run.fit("final", own + run.beside)
+        return run.ship(trainer, own, run.cross_validate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,12 @@ class _Run:
         TrainLog(self.output).append(line | {"native": native.counts.tolist(), "coarse": coarse.counts.tolist()})
         self.progress.note(f"{name}: {in_words(measured.native, self.recipe.legend_classes)}")
 
-    def ship(self, trainer: Trainer, patches: list[Patch], folds: list[Measured]) -> Path:
+    def ship(self, trainer: Trainer, own: list[Patch], folds: list[Measured]) -> Path:
+        """Write weights and card.
+
+        Familiar is what `data.train` shows: what was learned beside it, often of other sensors and with fewer bands,
+        would make nearly everything look familiar.
+        """
         score = self.config.data.score
         held = self.measure(trainer, self.read(score)) if score else None
         if held:
@@ -176,7 +181,7 @@ class _Run:
         weights = self.output / f"{self.config.name}.safetensors"
         card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
         path = self.output / f"{self.config.name}.json"
-        known = [patch for patch in patches if not patch.display] or self.simulated
+        known = [patch for patch in own if not patch.display] or self.simulated
         normalise = Normaliser.of(card.bands, trainer.device)
         card = replace(card, familiar=acquainted(trainer.model, known, normalise) if known else None)
         (calibrated(card, sum_of(folds)) if folds else card).write(path)
