@@ -14,9 +14,11 @@ from sklearn.metrics import confusion_matrix
 
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
-from rspipe.models.data import digest_of
+from rspipe.models.data import Patch, digest_of
 from rspipe.models.errors import CardError, DataError
+from rspipe.models.feed import collated
 from rspipe.models.foldersource import FolderSource
+from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
 from rspipe.pipeline.lock import locked
@@ -123,6 +125,25 @@ def test_patches_beside_are_learned_from_in_every_fold_and_never_scored(config: 
         for some in (patches[:2], patches[:1], patches[1:2])
     }
     assert learned == expected
+    card = tmp_path / "with" / "tiny.json"
+    np.testing.assert_allclose(familiar_mean(card), profiles(card, patches[:2]).mean(axis=0), atol=1e-4)
+
+
+def familiar_mean(card: Path) -> tuple[float, ...]:
+    familiar = ModelCard.read(card).familiar
+    assert familiar is not None
+    return familiar.mean
+
+
+def profiles(path: Path, patches: list[Patch]) -> np.ndarray:
+    """Return the profiles of all cells, (cells, channels), as the model itself shows them."""
+    card = ModelCard.read(path)
+    model = build(card.spec)
+    model.load_state_dict(load_file(path.with_name(card.weights_name)), strict=False)
+    batch = collated(patches, Normaliser.of(card.bands, torch.device("cpu")))
+    with torch.inference_mode():
+        shown = model.eval()(batch.image, batch.valid, explain=True).profile
+    return np.asarray(shown.movedim(1, -1).flatten(0, 2).numpy())
 
 
 def state_of(checkpoints: Path) -> dict[str, str]:
