@@ -9,7 +9,9 @@ from torch._inductor import aoti_compile_and_package
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.export import random_windows
+from rspipe.models.interact import keep_positions
 from rspipe.models.machinecode import CodeSpec
+from rspipe.models.pyramid import FINEST_STRIDE_PX
 from rspipe.models.standalone import Standalone, StandaloneJudge
 from rspipe.models.weights import load_weights
 
@@ -24,6 +26,7 @@ def make(spec: CodeSpec, path: Path) -> None:
     card = ModelCard.read(spec.card)
     model = build(card.spec)
     load_weights(model, spec.card.parent / card.weights_name, card.weights_sha256)
+    keep_positions(model, spec.window_px // FINEST_STRIDE_PX)
     standalone = (StandaloneJudge if spec.judging else Standalone)(model, card, spec.precision)
     program = torch.export.export(standalone, random_windows(card, spec.batch, spec.window_px))
     # weights as constants of the code may be laid out as its products read them

@@ -7,7 +7,6 @@ from rspipe.models.align import resized
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import InputError
 from rspipe.models.familiar import Yardstick
-from rspipe.models.interact import keep_positions
 from rspipe.models.normalise import Normaliser
 from rspipe.models.pyramid import FINEST_STRIDE_PX
 from rspipe.models.segmenter import Segmenter
@@ -35,7 +34,6 @@ class Standalone(nn.Module):
         self.model = model.eval().requires_grad_(False)
         for part in model.train_only:
             delattr(self.model, part)
-        keep_positions(self.model, card.window_px // FINEST_STRIDE_PX)
         self.temperature = card.temperature
         self.dtype: torch.dtype = getattr(torch, precision)
         normalise = Normaliser.of(card.bands, _CPU)

@@ -35,7 +35,7 @@ def short(part: str) -> Recipe:
     recipe = recipe_of(protocol, Cell("l8biome", "ktda", 0, 0), part)
     crop = recipe.feed.crop.model_copy(update={"size_px": 64, "coarsest_m": 30.0})
     feed = recipe.feed.model_copy(update={"crop": crop, "batch": 1})
-    optimiser = recipe.optimiser.model_copy(update={"steps": 2, "warmup_steps": 1, "average": 0.0})
+    optimiser = recipe.optimiser.model_copy(update={"steps": 10, "warmup_steps": 1, "average": 0.0})
     return recipe.model_copy(update={"feed": feed, "optimiser": optimiser})
 
 
