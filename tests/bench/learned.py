@@ -49,24 +49,26 @@ def train_and_score(recipe: Recipe, parts: Split, device: str, teacher: Recipe |
 
 def finish_and_score(trainer: Trainer, recipe: Recipe, held: Sequence[Patch]) -> Outcome:
     """Train to the last step, then predict patches whole."""
-    _finish(trainer)
+    finished(trainer)
     normalise = Normaliser.of(recipe.card_bands, torch.device("cpu"))
     classes = recipe.model.classes
     patches = {patch.name: scored(trainer.model, [patch], normalise, classes).confusion for patch in held}
     return Outcome(patches, trainer.step, sum(parameter.numel() for parameter in trainer.model.parameters()))
 
 
-def _taught(recipe: Recipe, parts: Split, device: str) -> Teacher:
-    trainer = recipe.trainer(parts.learned, [], device=device)
-    _finish(trainer)
-    view = [TeacherBand(name=band.name, mean=band.mean, stddev=band.stddev) for band in recipe.bands]
-    network = build(recipe.model)
-    network.load_state_dict(trainer.model.state_dict())
-    return CardTeacher(network, BandView(recipe.card_bands, view)).to(device)
-
-
-def _finish(trainer: Trainer) -> None:
+def finished(trainer: Trainer) -> Trainer:
+    """Train to the last step, and take the weights that are used."""
     for facts in trainer.run():
         if facts["step"] % 50 == 0:
             print(f"step {facts['step']:.0f} loss {facts['loss']:.3f}", flush=True)
     trainer.settle()
+    return trainer
+
+
+def _taught(recipe: Recipe, parts: Split, device: str) -> Teacher:
+    trainer = recipe.trainer(parts.learned, [], device=device)
+    finished(trainer)
+    view = [TeacherBand(name=band.name, mean=band.mean, stddev=band.stddev) for band in recipe.bands]
+    network = build(recipe.model)
+    network.load_state_dict(trainer.model.state_dict())
+    return CardTeacher(network, BandView(recipe.card_bands, view)).to(device)
