@@ -5,12 +5,10 @@ Code is only ever loaded from a folder of this user's own: whoever can write the
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -22,15 +20,12 @@ from rspipe.models.card import ModelCard
 from rspipe.models.errors import InputError
 from rspipe.models.predictor import Judged
 from rspipe.models.specs import Precision, StrictModel
+from rspipe.models.toolchain import CompileError, toolchain
 
 VERSION = 2
 """Raised when the code of the same model must be made anew."""
 _OTHERS_WRITE = 0o022
 _TOLD_LINES = 3
-
-
-class CompileError(Exception):
-    """Machine code cannot be had here; the model itself is not at fault."""
 
 
 class CodeSpec(StrictModel):
@@ -125,32 +120,6 @@ def _code_of(spec: CodeSpec) -> Code:
     except RuntimeError as error:
         raise CompileError(f"{path} cannot be loaded ({error}); delete it") from error
     return loaded
-
-
-@lru_cache(maxsize=1)
-def toolchain() -> str:
-    """Name the compiler and the processor: with others, the same graph may give other bits.
-
-    Raises:
-        CompileError: there is no compiler.
-    """
-    compiler = os.environ.get("CXX", "g++")
-    try:
-        told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603 # the user's own compiler
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise CompileError(
-            f"there is no C++ compiler {compiler} ({error}); install g++ or name yours in CXX"
-        ) from error
-    return f"{told.splitlines()[0]}, {_processor()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
 
 
 def _own_folder() -> Path:

@@ -13,11 +13,12 @@ from rspipe.pipeline.arrayfile import map_large, read_arrays, write_arrays, writ
 from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels
 from rspipe.pipeline.giants import open_faces
 from rspipe.pipeline.ground import measure
+from rspipe.pipeline.inferred import CLASSES, CONFIDENCE
 from rspipe.pipeline.measures import border_lengths, face_histograms, face_quantiles, face_sums, piece_lengths
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.trace import Pieces, trace
-from rspipe.pipeline.vectorjob import CLASSES, CONFIDENCE, SIEVED, VectorizeJob
+from rspipe.pipeline.vectorjob import SIEVED, VectorizeJob
 
 LOW_SHARE = 0.1
 UNFAMILIAR: RasterName = "unfamiliarity"

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from rspipe.catalogs.legends import NODATA_ID
+from rspipe.pipeline.rasters import CONFIDENCE_SCALE
 
-CONFIDENCE_SCALE = 254
-"""Stored confidence = round(254 * p); 255 is nodata."""
 COLUMNS: Literal[-1] = -1
 ROWS: Literal[-2] = -2
 

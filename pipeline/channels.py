@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rspipe.catalogs.legends import NODATA_ID
-from rspipe.pipeline.rasters import KINDS, LARGEST_STEP, RasterName
+from rspipe.pipeline.rasters import KINDS, LARGEST_STEP, RasterName, channel_count
 
 _TABLE_STEPS = 2**16 - 1
 
@@ -35,7 +35,7 @@ class Channels:
     @property
     def count(self) -> int:
         """K."""
-        return self.classes + ("disagreement" in self.rasters) + ("unfamiliarity" in self.rasters)
+        return channel_count(self.classes, self.rasters)
 
     def stack(self, probabilities: Tensor, unfamiliar: Tensor | None) -> Tensor:
         """Return what is blended of some windows, (B, K, S, S).

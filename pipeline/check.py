@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.models.pyramid import FINEST_STRIDE_PX
-from rspipe.pipeline import infer, ingest, store
-from rspipe.pipeline.blend import CONFIDENCE_SCALE
+from rspipe.pipeline import ingest, store
 from rspipe.pipeline.cluster import ClusterSpec, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.execute import Agenda, agenda, execute
 from rspipe.pipeline.graph import lay_out, scene_graph
+from rspipe.pipeline.inferjob import InferJob
+from rspipe.pipeline.inferred import CLASSES, array_names, create_inferred
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.lines import LineRates
@@ -25,8 +26,8 @@ from rspipe.pipeline.lock import locked
 from rspipe.pipeline.partition import Difference, Partition, SceneSeams
 from rspipe.pipeline.plan import PlannedScene, RunPlan, compiling_told, decide_arithmetic, plan_run
 from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.rasters import CONFIDENCE_SCALE
 from rspipe.pipeline.rowblocks import SHARD_PX, row_blocks
-from rspipe.pipeline.stream import CLASSES, array_names
 from rspipe.pipeline.task import STAGES, Task, digest_of
 from rspipe.pipeline.worker import Failed
 
@@ -100,7 +101,7 @@ class _Check:
         """Infer a scene under a partition and return where its classes lie; ingest runs once."""
         plan = self._plan(partition)
         inferred = self._room / planned.scene.slug / name
-        infer.create(inferred, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
+        create_inferred(inferred, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
         graph = scene_graph(plan, planned, self._digests)
         tasks = _moved(graph.tasks, inferred, ingested=ingested)
         self._execute(tasks, partition)
@@ -160,12 +161,12 @@ def _shifted(planned: PlannedScene, shift_px: int) -> PlannedScene:
 
 def _moved(tasks: Sequence[Task], inferred: Path, *, ingested: bool) -> list[Task]:
     """Return the tasks up to inference, with another place for their results; without ingest where that is done."""
-    keys = {task.key: digest_of([task.key, inferred.name]) for task in tasks if isinstance(task.job, infer.InferJob)}
+    keys = {task.key: digest_of([task.key, inferred.name]) for task in tasks if isinstance(task.job, InferJob)}
     strips = inferred.with_name(f"{inferred.name}-strips")
     moved = [] if ingested else [task for task in tasks if task.stage == "ingest"]
     kept = keys | {task.key: task.key for task in moved}
     for task in tasks:
-        if isinstance(task.job, infer.InferJob):
+        if isinstance(task.job, InferJob):
             job = task.job.model_copy(update={"inferred": inferred, "strips": strips})
             inputs = tuple(kept[key] for key in task.inputs if key in kept)
             moved.append(replace(task, key=keys[task.key], inputs=inputs, job=job))

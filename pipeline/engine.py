@@ -1,29 +1,13 @@
 """The model as a fingerprint says: operation by operation, or as machine code of this computer."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
-from rspipe.models.machinecode import CodeSpec, CompiledPredictor, CompileError
+from rspipe.models.machinecode import CodeSpec, CompiledPredictor
 from rspipe.models.predictor import Predictor
+from rspipe.models.toolchain import CompileError
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedModel:
-    """The model of a run, its weights checked."""
-
-    card: ModelCard
-    path: Path
-    """Of the card."""
-
-    @property
-    def slug(self) -> str:
-        """Its folder in the working state."""
-        return f"{self.card.model_id}-{self.card.version}"
-
 
 type Model = Predictor | CompiledPredictor
 

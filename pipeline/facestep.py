@@ -10,10 +10,11 @@ from rspipe.pipeline.contacts import Contacts, contacts_inside, exposed_inside
 from rspipe.pipeline.coverage import NO_CHANCES, Faces, find_faces
 from rspipe.pipeline.errors import SceneFailedError
 from rspipe.pipeline.ground import measure
+from rspipe.pipeline.inferred import CLASSES
 from rspipe.pipeline.measures import face_areas, face_pixels, face_sums
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.unite import Part
-from rspipe.pipeline.vectorjob import CLASSES, PROBABILITIES, VectorizeJob
+from rspipe.pipeline.vectorjob import PROBABILITIES, VectorizeJob
 
 _PART = ("classes", "firsts", "top", "bottom", "left", "right")
 _CONTACTS = ("ones", "others", "lengths")

@@ -3,11 +3,10 @@
 import platform
 from typing import Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from rspipe.models.machinecode import CompileError, toolchain
 from rspipe.models.specs import Engine, Precision
+from rspipe.models.toolchain import CompileError, toolchain
 from rspipe.pipeline.errors import FingerprintRefusedError
 
 DeviceKind = Literal["cpu", "cuda"]
@@ -39,6 +38,8 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintRefusedError: a GPU is asked for and there is none.
         """
+        import torch  # noqa: PLC0415 - a run that knows its fingerprint does without
+
         if device == "cpu":
             name, instructions = platform.machine(), torch.backends.cpu.get_cpu_capability()
         elif torch.cuda.is_available():
@@ -75,6 +76,8 @@ class Fingerprint(BaseModel):
         Raises:
             FingerprintRefusedError: this machine cannot compute the same bits.
         """
+        import torch  # noqa: PLC0415 - as above
+
         here = Fingerprint.here(self.device, self.threads, self.batch)
         try:
             here = here.using(self.precision, "compiled" if self.is_compiled else "eager")

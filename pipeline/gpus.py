@@ -11,13 +11,22 @@ if TYPE_CHECKING:
     from distributed import Worker
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+_DRIVERS = ("nvidiactl", "dxg", "kfd")
+"""Of NVIDIA, of Windows below Linux, of AMD: without one of these files torch finds no GPU."""
 
 
-def are_wanted(compute: ComputeSettings) -> bool:
-    """Tell whether the model is to run on a GPU."""
+def are_wanted(compute: ComputeSettings, devices: Path = Path("/dev")) -> bool:
+    """Tell whether the model is to run on a GPU.
+
+    Args:
+        compute: of the workflow.
+        devices: where drivers show themselves as files.
+    """
+    if compute.device != "auto" or not any((devices / name).exists() for name in _DRIVERS):
+        return compute.device == "cuda"
     import torch  # noqa: PLC0415 - only its answer about the machine is needed
 
-    return compute.device == "cuda" or (compute.device == "auto" and torch.cuda.is_available())
+    return torch.cuda.is_available()
 
 
 def visible(devices: Path = Path("/dev")) -> tuple[str, ...]:

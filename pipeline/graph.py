@@ -6,7 +6,9 @@ from typing import Any
 
 from rspipe.catalogs.scene import Band, Grid, RasterBand, SimulatedBand
 from rspipe.catalogs.simulation import VERSION as SIMULATION_VERSION
-from rspipe.pipeline import infer, ingest, publish, vectorize
+from rspipe.pipeline import inferjob, ingest, publish, vectorize
+from rspipe.pipeline.inferjob import BandJob, SeamJob
+from rspipe.pipeline.inferred import create_inferred
 from rspipe.pipeline.ledger import InputDigests, Signature
 from rspipe.pipeline.plan import PlannedScene, RunPlan
 from rspipe.pipeline.rowblocks import row_blocks
@@ -49,7 +51,7 @@ def lay_out(plan: RunPlan, planned: PlannedScene) -> None:
     layout, slug = plan.layout, planned.scene.slug
     ingest.create(layout.bands(slug), planned.match.bands, planned.match.grid)
     path = layout.inferred(slug, plan.model.slug)
-    infer.create(path, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
+    create_inferred(path, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
 
 
 def _input_digest(band: Band, digests: InputDigests) -> str:
@@ -120,17 +122,15 @@ class _Build:
         for band in self._planned.windows.bands(self._plan.band_rows):
             reads = [self._planned.windows.rows.extent(row) for row in band.window_rows]
             needs = [task.key for task in ingested if any(_meet(self._row_of[task.key], rows) for rows in reads)]
-            job = infer.BandJob(
-                **common, card=self._plan.model.path, fingerprint=self._plan.fingerprint, band=band.index
-            )
+            job = BandJob(**common, card=self._plan.model.path, fingerprint=self._plan.fingerprint, band=band.index)
             what = [*self._infer_identity(), self._plan.band_rows, band.index]
             bands.append(self._task("infer", f"band {band.index}", needs, what, job))
         yield from bands
         required = tuple(band.name for band in self._plan.model.card.bands if band.required)
         for seam in self._planned.windows.seams(self._plan.band_rows):
             needs = [bands[index].key for index in seam.bands]
-            seam_job = infer.SeamJob(**common, required=required, seam=seam.index)
-            yield self._task("seam", f"seam {seam.index}", needs, [infer.VERSION, seam.index], seam_job)
+            seam_job = SeamJob(**common, required=required, seam=seam.index)
+            yield self._task("seam", f"seam {seam.index}", needs, [inferjob.VERSION, seam.index], seam_job)
 
     def vectorize(self, inferred: Sequence[Task]) -> Iterator[Task]:
         settings, card = self._plan.config.vectorize, self._plan.model.card
@@ -206,7 +206,7 @@ class _Build:
     def _infer_identity(self) -> list[object]:
         """The card's digest covers the weights, normalisation and temperature."""
         return [
-            infer.VERSION,
+            inferjob.VERSION,
             self._plan.model.card.digest,
             self._plan.fingerprint.model_dump(),
             asdict(self._planned.windows),

@@ -3,73 +3,25 @@
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from rspipe.catalogs.legends import NODATA_ID, Legend
-from rspipe.catalogs.scene import Grid
 from rspipe.models.predictor import Judged
 from rspipe.pipeline import store
-from rspipe.pipeline.blend import CONFIDENCE_SCALE
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.engine import Model, open_model
 from rspipe.pipeline.errors import ModelRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import Forward, Judge, ProbabilityModel
-from rspipe.pipeline.grid import WindowGrid
-from rspipe.pipeline.rasters import KINDS, RasterName
+from rspipe.pipeline.inferjob import BandJob, SeamJob
+from rspipe.pipeline.inferred import array_names, open_inferred
 from rspipe.pipeline.source import Source
-from rspipe.pipeline.stream import CLASSES, CONFIDENCE, BandStream, BandTarget, DecisionSink, array_names, open_inferred
+from rspipe.pipeline.stream import BandStream, BandTarget, DecisionSink
 from rspipe.pipeline.strips import Strip
 from rspipe.pipeline.task import Receipt
-
-VERSION = 2
-"""Part of every key: raised when the same input would give other bytes."""
-
-
-class InferJob(BaseModel):
-    """What bands and seams have in common."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    scene: str
-    """Slug, for messages."""
-    bands: Path
-    """The Zarr group that ingest wrote."""
-    inferred: Path
-    """The Zarr group that `create` laid out."""
-    strips: Path
-    """Folder of the scene's seam strips."""
-    grid: WindowGrid
-    band_rows: PositiveInt
-    """k, window rows per band; changes no byte of `inferred`."""
-    rasters: tuple[RasterName, ...] = ()
-    """Those on request, beside classes and confidence."""
-
-    @property
-    def is_judging(self) -> bool:
-        """The model is asked what is unfamiliar."""
-        return "unfamiliarity" in self.rasters
-
-
-class BandJob(InferJob):
-    """Some whole window rows of one scene."""
-
-    card: Path
-    fingerprint: Fingerprint
-    band: NonNegativeInt
-
-
-class SeamJob(InferJob):
-    """The rows between bands `seam` - 1 and `seam`; needs no model."""
-
-    required: tuple[str, ...]
-    """The bands that the model requires; see `required_bands`."""
-    seam: PositiveInt
 
 
 @runtime_checkable
@@ -79,40 +31,6 @@ class JudgingModel(Protocol):
     def judged(self, numbers: Tensor, present: Tensor) -> Judged:
         """Return probabilities, and how unfamiliar their pixels are."""
         ...
-
-
-def create(path: Path, grid: Grid, windows: WindowGrid, legend: Legend, rasters: tuple[RasterName, ...] = ()) -> None:
-    """Lay out the arrays of a scene; what is there already with the same layout stays.
-
-    Args:
-        path: the Zarr group.
-        grid: of the scene.
-        windows: the window grid, which decides where shards are cut.
-        legend: of the model.
-        rasters: those on request, beside classes and confidence.
-    """
-    legend_attributes = {
-        "flag_values": [entry.id for entry in legend.classes],
-        "flag_meanings": " ".join(entry.name.replace(" ", "_") for entry in legend.classes),
-        "long_name": f"classes of {legend.name}",
-    }
-    scale = {"scale_factor": 1 / CONFIDENCE_SCALE, "long_name": "largest blended probability"}
-    attributes: dict[str, dict[str, Any]] = {CLASSES: legend_attributes, CONFIDENCE: scale}
-    attributes |= {name: {"scale_factor": KINDS[name].scale, "long_name": KINDS[name].meaning} for name in rasters}
-    leading = {"probabilities": (len(legend.classes),)}
-    plans = [
-        store.ArrayPlan(
-            name=name,
-            shape=(*leading.get(name, ()), grid.height_px, grid.width_px),
-            dtype="uint8",
-            shard_px=windows.shard_px,
-            chunk_px=windows.chunk_px,
-            fill=NODATA_ID,
-            attributes={**attributes[name], "_FillValue": NODATA_ID},
-        )
-        for name in array_names(rasters)
-    ]
-    store.create(path, grid, plans)
 
 
 def run_band(job: BandJob) -> Receipt:

@@ -51,6 +51,11 @@ class Layout:
         return self.work / "band_rows"
 
     @property
+    def checkup(self) -> Path:
+        """What the last run found about model and machine."""
+        return self.work / "checkup.json"
+
+    @property
     def manifest(self) -> Path:
         """Written last; its presence says that the run is published."""
         return self.root / "manifest.json"

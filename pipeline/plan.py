@@ -12,27 +12,21 @@ from rspipe.catalogs.errors import CatalogError, SourceError
 from rspipe.catalogs.files import RefusedScene, SceneListing, list_scenes
 from rspipe.catalogs.scene import Scene
 from rspipe.catalogs.simulated import scene as simulated_scene
-from rspipe.models import registry
 from rspipe.models.card import ModelCard
-from rspipe.models.errors import ModelError
-from rspipe.models.machinecode import CompileError
-from rspipe.models.predictor import Predictor
-from rspipe.pipeline import gpus
+from rspipe.models.toolchain import CompileError
+from rspipe.pipeline.checkup import CheckUp, PlannedModel, check_up
 from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, spec_of
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.contract import Match, match
-from rspipe.pipeline.engine import PlannedModel
-from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError, ModelRefusedError, SceneFailedError
+from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.layout import Layout
-from rspipe.pipeline.parity import Parity, compare
+from rspipe.pipeline.parity import Parity
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rasters import RasterName, arranged
 from rspipe.pipeline.sharing import MOST_BAND_ROWS, USUAL_BAND_ROWS, band_rows
-
-_GPU_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +54,7 @@ class RunPlan:
     config: WorkflowConfig
     layout: Layout
     model: PlannedModel
+    checkup: CheckUp
     fingerprint: Fingerprint
     cluster: ClusterSpec | AddressSpec
     """Who computes."""
@@ -96,16 +91,21 @@ class RunPlan:
         return text
 
 
-def plan_run(config: WorkflowConfig) -> RunPlan:
+def plan_run(config: WorkflowConfig, *, anew: bool = False) -> RunPlan:
     """Check model, scenes and settings against one another. Reads headers and weights, writes nothing.
+
+    Args:
+        config: the workflow.
+        anew: look at model and machine whatever an earlier run has found.
 
     Raises:
         ConfigError: a source cannot be listed, windows, a class or the output's CRS are not possible, or several CRSs
             meet without `output.crs`.
         ModelRefusedError: card or weights are refused; no scene was looked at.
     """
-    model = load_model(config)
-    fingerprint = _fingerprint(config)
+    model, layout = PlannedModel.find(config.models[0]), Layout(config.output_folder)
+    checkup = check_up(model, config.compute, None if anew else layout.checkup)
+    fingerprint = checkup.fingerprint
     cluster = spec_of(config.compute, on_gpu=fingerprint.device == "cuda")
     _check_rasters(config, model.card)
     _check_sieve(config)
@@ -119,8 +119,9 @@ def plan_run(config: WorkflowConfig) -> RunPlan:
     _check_crs(config, planned)
     return RunPlan(
         config=config,
-        layout=Layout(config.output_folder),
+        layout=layout,
         model=model,
+        checkup=checkup,
         fingerprint=fingerprint,
         cluster=cluster,
         polygon_classes=classes,
@@ -151,6 +152,8 @@ def decide_arithmetic(plan: RunPlan) -> RunPlan:
         return replace(plan, parity=replace(trouble, trouble="code is made for CPUs only"))
     places = [(replace(one.scene, grid=one.match.grid), one.windows) for one in plan.scenes]
     try:
+        from rspipe.pipeline.arithmetic import compare  # noqa: PLC0415 - loads torch, which takes seconds
+
         asked = plan.fingerprint.using(wanted.precision, wanted.engine)
         found = compare(plan.model, asked, places, judging=plan.is_judging)
     except (CompileError, EnvironmentFailedError) as error:
@@ -167,31 +170,11 @@ def as_begun(plan: RunPlan) -> RunPlan:
     return plan if plan.config.infer.band_rows else replace(plan, band_rows=rows)
 
 
-def load_model(config: WorkflowConfig) -> PlannedModel:
-    """Find the model of a workflow and check its weights against its card.
-
-    Raises:
-        ModelRefusedError: there is no such model, or card or weights are refused.
-    """
-    try:
-        path = registry.resolve(config.models[0]).absolute()
-        card = Predictor.load(path).card
-    except ModelError as error:
-        raise ModelRefusedError(str(error)) from error
-    return PlannedModel(card=card, path=path)
-
-
 def _band_rows(cluster: ClusterSpec | AddressSpec, planned: Sequence[PlannedScene]) -> int:
     if isinstance(cluster, AddressSpec):
         return USUAL_BAND_ROWS
     most = MOST_BAND_ROWS if cluster.memory_bytes is None else USUAL_BAND_ROWS
     return band_rows([one.windows for one in planned], cluster.workers, most)
-
-
-def _fingerprint(config: WorkflowConfig) -> Fingerprint:
-    if gpus.are_wanted(config.compute):
-        return Fingerprint.here("cuda", config.compute.threads, _GPU_BATCH)
-    return Fingerprint.here("cpu", config.compute.threads)
 
 
 def _check_rasters(config: WorkflowConfig, card: ModelCard) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rspipe.pipeline import budget
-from rspipe.pipeline.budget import Probe, check_fits, probe
+from rspipe.pipeline.budget import check_fits
 from rspipe.pipeline.cluster import AddressSpec, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.plan import RunPlan, as_begun, compiling_told, decide_arithmetic, plan_run
+from rspipe.pipeline.probe import Probe, probe
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of

@@ -7,6 +7,8 @@ from typing import Literal
 RasterName = Literal["probabilities", "entropy", "margin", "disagreement", "unfamiliarity"]
 LARGEST_STEP = 254
 """255 is nodata."""
+CONFIDENCE_SCALE = 254
+"""Stored confidence = round(254 * p); 255 is nodata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ KINDS: Mapping[RasterName, RasterKind] = {
     "disagreement": RasterKind(254, "Jensen-Shannon divergence of what overlapping windows say, in bits, at most 1"),
     "unfamiliarity": RasterKind(40, "distance from the training's pixels; 1 is what 1 % of those exceed"),
 }
+
+
+def channel_count(classes: int, asked: tuple[RasterName, ...]) -> int:
+    """Return how many numbers of a pixel are blended: probabilities of the classes, and what no raster tells later."""
+    return classes + ("disagreement" in asked) + ("unfamiliarity" in asked)
 
 
 def arranged(asked: tuple[RasterName, ...]) -> tuple[RasterName, ...]:

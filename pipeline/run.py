@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from rspipe.catalogs.files import RefusedScene
 from rspipe.pipeline import atomic, manifest
-from rspipe.pipeline.budget import check_fits, peak_bytes
+from rspipe.pipeline.budget import check_fits
+from rspipe.pipeline.checkup import peak_bytes
 from rspipe.pipeline.cluster import AddressSpec, ClusterSpec, losses_told, open_cluster
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import EnvironmentFailedError, ModelRefusedError, SceneFailedError
@@ -44,12 +45,13 @@ def run(
         PipelineError: the run could not be finished; what is done stays and is not done again.
     """
     compiling_told(config, progress)
-    plan = decide_arithmetic(plan_run(config))
+    plan = decide_arithmetic(plan_run(config, anew=fresh))
     with locked(plan.layout.lock):
         if fresh:
             _forget(plan)
         atomic.sweep(plan.layout.root)
         sweep_partials([plan.layout.work])
+        plan.checkup.keep(plan.layout.checkup)
         plan = as_begun(plan)
         progress.log_to(plan.layout.log)
         if plan.parity is not None:
@@ -145,7 +147,7 @@ class _Run:
             if task.key not in pending:
                 tally.add(task, self._ledger.counts(task.key))
         if plan.pending:
-            check_fits(self._plan, peak_bytes())
+            check_fits(self._plan, max(self._plan.checkup.process_bytes, peak_bytes()))
             atomic.write_text(self._plan.layout.band_rows, f"{self._plan.band_rows}\n")
             waiting = {task.scene for task in plan.pending}
             for graph in todo:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rspipe.pipeline.arrayfile import read_arrays, write_arrays
 from rspipe.pipeline.coverage import NO_FACE, Counts, Faces, Labels, find_faces, relabel
 from rspipe.pipeline.facestep import read_part
-from rspipe.pipeline.vectorjob import CLASSES, VectorizeJob
+from rspipe.pipeline.inferred import CLASSES
+from rspipe.pipeline.vectorjob import VectorizeJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from rspipe.pipeline.coverage import NO_CHANCES, Counts, Holes, Rule, sieve
 from rspipe.pipeline.facestep import read_chances, read_contacts, read_exposed, read_part, read_sizes
 from rspipe.pipeline.giants import cut
 from rspipe.pipeline.ground import Ground, measure
+from rspipe.pipeline.inferred import CLASSES
 from rspipe.pipeline.settled import Settled, Sifted
 from rspipe.pipeline.task import Receipt
 from rspipe.pipeline.unite import Part, United, unite
-from rspipe.pipeline.vectorjob import CLASSES, SIEVED, VectorizeJob
+from rspipe.pipeline.vectorjob import SIEVED, VectorizeJob
 
 
 def settle(job: VectorizeJob) -> Receipt:

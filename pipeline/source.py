@@ -13,6 +13,9 @@ from rspipe.models.card import ModelCard
 from rspipe.pipeline import store
 from rspipe.pipeline.errors import SceneFailedError
 
+READ_PX = 1024
+"""Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
+
 
 class Plane(Protocol):
     """What windows are cut from: an array of the store, or one in memory."""

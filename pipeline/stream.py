@@ -3,39 +3,23 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rspipe.pipeline import store
 from rspipe.pipeline.blend import COLUMNS, ROWS, Ramp, decide
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.forward import Forward, Predicted, predict
 from rspipe.pipeline.grid import Band, WindowGrid
+from rspipe.pipeline.inferred import CLASSES, CONFIDENCE, InferredArrays
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.sink import ShardSink
 from rspipe.pipeline.source import Source, StoredBand
 from rspipe.pipeline.strips import Strip
 from rspipe.pipeline.swath import length_px
-
-CLASSES = "classes"
-CONFIDENCE = "confidence"
-type InferredArrays = Mapping[str, zarr.Array[Any]]
-
-
-def array_names(rasters: tuple[RasterName, ...]) -> tuple[str, ...]:
-    """Return the arrays of an inferred scene with these rasters on request."""
-    return (CLASSES, CONFIDENCE, *rasters)
-
-
-def open_inferred(inferred: Path, rasters: tuple[RasterName, ...]) -> InferredArrays:
-    """Open the arrays of an inferred scene for writing."""
-    return {name: store.open_array(inferred, name, write=True) for name in array_names(rasters)}
 
 
 class BlendedSink(Protocol):

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rspipe.pipeline.grid import Axis, WindowGrid
-from rspipe.pipeline.source import Source
-
-READ_PX = 1024
-"""Columns that are read at a time, where chunks are not wider: a call of zarr costs as much as decoding ten chunks."""
+from rspipe.pipeline.source import READ_PX, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,6 @@ from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.trace import Block
 
-CLASSES = "classes"
-CONFIDENCE = "confidence"
 PROBABILITIES: RasterName = "probabilities"
 SIEVED = "sieved.zarr"
 POLYGONS = "polygons.parquet"

@@ -24,6 +24,8 @@ from rspipe.pipeline import infer, store
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import ProbabilityModel
 from rspipe.pipeline.grid import WindowGrid
+from rspipe.pipeline.inferjob import BandJob, SeamJob
+from rspipe.pipeline.inferred import create_inferred
 from rspipe.pipeline.rasters import RasterName
 from rspipe.pipeline.task import Receipt
 
@@ -177,19 +179,18 @@ class Inferred:
 
 def jobs(
     scene: Stored, out: Path, grid: WindowGrid, band_rows: int, rasters: tuple[RasterName, ...] = ()
-) -> tuple[list[infer.BandJob], list[infer.SeamJob]]:
-    infer.create(out / "inferred.zarr", scene.grid, grid, card_of().legend, rasters)
+) -> tuple[list[BandJob], list[SeamJob]]:
+    create_inferred(out / "inferred.zarr", scene.grid, grid, card_of().legend, rasters)
     common = {
         "scene": "scene-a", "bands": scene.path, "inferred": out / "inferred.zarr", "strips": out / "strips",
         "grid": grid, "band_rows": band_rows, "rasters": rasters,
     }  # fmt: skip
     bands = [
-        infer.BandJob.model_validate(common | {"card": out / "card.json", "fingerprint": CPU, "band": band.index})
+        BandJob.model_validate(common | {"card": out / "card.json", "fingerprint": CPU, "band": band.index})
         for band in grid.bands(band_rows)
     ]
     seams = [
-        infer.SeamJob.model_validate(common | {"required": REQUIRED, "seam": seam.index})
-        for seam in grid.seams(band_rows)
+        SeamJob.model_validate(common | {"required": REQUIRED, "seam": seam.index}) for seam in grid.seams(band_rows)
     ]
     return bands, seams
 

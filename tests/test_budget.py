@@ -9,7 +9,7 @@ from tinyrun import CARD, TinyScene, lay_place
 from torch.utils.flop_counter import FlopCounterMode
 
 from rspipe.models.build import build
-from rspipe.pipeline import budget
+from rspipe.pipeline import budget, probe
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.plan import RunPlan, plan_run
 from rspipe.pipeline.workflow import Overrides, load_workflow
@@ -38,7 +38,7 @@ def test_rasters_on_request_take_room(tmp_path: Path) -> None:
 
 
 def test_a_probe_tells_time_work_and_memory_of_a_window(tmp_path: Path) -> None:
-    found = budget.probe(planned(tmp_path))
+    found = probe.probe(planned(tmp_path))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         build(CARD.spec).eval().requires_grad_(requires_grad=False)(
             torch.zeros(1, 3, 64, 64), torch.ones(1, 1, 64, 64, dtype=torch.bool)

@@ -16,9 +16,10 @@ from tinyrun import CARD, TinyScene, environment, lay_place, tree
 
 from rspipe.models.errors import InputError
 from rspipe.models.export import random_windows
-from rspipe.models.machinecode import CodeSpec, CompiledPredictor, CompileError, toolchain
+from rspipe.models.machinecode import CodeSpec, CompiledPredictor
 from rspipe.models.mlm import Familiar
 from rspipe.models.predictor import Predictor
+from rspipe.models.toolchain import CompileError, toolchain
 from rspipe.pipeline.check import check_seams
 from rspipe.pipeline.errors import FingerprintRefusedError
 from rspipe.pipeline.fingerprint import Fingerprint

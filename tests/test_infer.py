@@ -25,8 +25,10 @@ from rspipe.pipeline import infer, source, store, swath
 from rspipe.pipeline.errors import FingerprintRefusedError, ModelRefusedError, SceneFailedError
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.forward import ProbabilityModel
+from rspipe.pipeline.inferjob import BandJob
+from rspipe.pipeline.inferred import array_names
 from rspipe.pipeline.rasters import KINDS, RasterName, arranged
-from rspipe.pipeline.stream import DecisionSink, array_names
+from rspipe.pipeline.stream import DecisionSink
 
 ALL: tuple[RasterName, ...] = arranged(tuple(KINDS))
 SIDES = [(64, 0), (64, 32), (96, 32), (128, 32), (128, 64)]
@@ -330,7 +332,7 @@ def test_a_task_runs_by_its_job_alone(tmp_path: Path) -> None:
     _pico(tmp_path / "out")
     scene = random_scene(tmp_path, 100, 64)
     bands, seams = jobs(scene, tmp_path / "out", scene.windows(), 1)
-    bands = [infer.BandJob.model_validate_json(job.model_dump_json()) for job in bands]
+    bands = [BandJob.model_validate_json(job.model_dump_json()) for job in bands]
     receipts = [infer.run_band(job) for job in bands] + [infer.run_seam(job) for job in seams]
     assert all(path.is_file() for receipt in receipts for path in receipt.outputs)
     shards = [path for receipt in receipts for path in receipt.outputs if path.name != "zarr.json"]

@@ -10,7 +10,8 @@ from tinyrun import CARD, TinyScene, lay_place
 
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline import parity
-from rspipe.pipeline.engine import PlannedModel
+from rspipe.pipeline.arithmetic import compare
+from rspipe.pipeline.checkup import PlannedModel
 from rspipe.pipeline.fingerprint import Fingerprint
 from rspipe.pipeline.plan import RunPlan, decide_arithmetic, plan_run
 from rspipe.pipeline.workflow import Overrides, load_workflow
@@ -52,7 +53,7 @@ def test_float32_is_not_looked_at(tmp_path: Path) -> None:
 def test_nothing_to_look_at_is_no_agreement(tmp_path: Path) -> None:
     lay_place(tmp_path, SCENE)
     model = PlannedModel(card=CARD, path=tmp_path / f"{CARD.model_id}.json")
-    found = parity.compare(model, Fingerprint.here("cpu", 1).using("bfloat16", "eager"), [])
+    found = compare(model, Fingerprint.here("cpu", 1).using("bfloat16", "eager"), [])
     assert (found.share, found.holds) == (0.0, False)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rspipe.models.predictor import Predictor
     from rspipe.pipeline.engine import Model
-    from rspipe.pipeline.infer import BandJob
+    from rspipe.pipeline.inferjob import BandJob
     from rspipe.pipeline.task import Task
 
 READY = 16
@@ -72,14 +72,15 @@ class Scene:
         import torch
 
         from rspipe.models.predictor import Predictor
-        from rspipe.pipeline import infer, ingest
+        from rspipe.pipeline import ingest
         from rspipe.pipeline.engine import open_model
+        from rspipe.pipeline.inferjob import InferJob
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         for task in graph.tasks:
             if isinstance(task.job, ingest.IngestJob):
                 ingest.run_ingest(task.job)
-        inferring = [task for task in graph.tasks if isinstance(task.job, infer.InferJob)]
+        inferring = [task for task in graph.tasks if isinstance(task.job, InferJob)]
         job = _first_band(inferring)
         predictor = Predictor.load(job.card, job.fingerprint.device)
         if not compiled:
@@ -94,11 +95,12 @@ class Scene:
     def carry_out(self, task: "Task") -> int:
         """Run one task; return how many windows went through the model."""
         from rspipe.pipeline import infer
+        from rspipe.pipeline.inferjob import BandJob, SeamJob
 
-        if isinstance(task.job, infer.BandJob):
+        if isinstance(task.job, BandJob):
             counts = infer.infer_band(task.job, self.model).counts
             return int(counts["windows"] - counts["skipped_windows"])
-        if isinstance(task.job, infer.SeamJob):
+        if isinstance(task.job, SeamJob):
             infer.run_seam(task.job)
         return 0
 
@@ -132,9 +134,9 @@ class Scene:
 
 
 def _first_band(inferring: "list[Task]") -> "BandJob":
-    from rspipe.pipeline import infer
+    from rspipe.pipeline.inferjob import BandJob
 
-    return next(task.job for task in inferring if isinstance(task.job, infer.BandJob))
+    return next(task.job for task in inferring if isinstance(task.job, BandJob))
 
 
 def pair(scene: Scene, windows: "list[tuple[Tensor, Tensor]]", *, bare_first: bool) -> tuple[Spent, Spent]:
