@@ -154,8 +154,9 @@ class InputDigests:
         return self._known[key]
 
     def save(self) -> None:
-        """Write the cache."""
-        atomic.write_text(self._path, json.dumps(self._known, sort_keys=True))
+        """Write the cache, if there is something new in it."""
+        if self._known != _read_cache(self._path):
+            atomic.write_text(self._path, json.dumps(self._known, sort_keys=True))
 
 
 def _read_cache(path: Path) -> dict[str, str]:
