@@ -11,7 +11,8 @@ from rspipe.pipeline.errors import ConfigError
 WINDOW_MULTIPLE_PX = 32
 """Deepest stride of the models' pyramids: sides that it divides need no padding inside of a model."""
 SHARD_WIDTH_PX = 2048
-CHUNK_WIDTH_PX = 512
+_SHARD_UNIT_PX = 512
+"""Shards of narrow scenes are no wider than need be."""
 
 
 def reflect(index: NDArray[np.intp], length_px: int) -> NDArray[np.intp]:
@@ -136,15 +137,13 @@ class WindowGrid:
 
     @property
     def shard_px(self) -> tuple[int, int]:
-        """Rows and columns of a shard of everything inferred. Every task border falls on a shard border, for any k."""
-        stride_px = self.window_px - self.overlap_px
-        columns = min(SHARD_WIDTH_PX, -(-self.width_px // CHUNK_WIDTH_PX) * CHUNK_WIDTH_PX)
-        return math.gcd(stride_px, self.overlap_px), columns
+        """Rows and columns of a shard of everything inferred. Every task border falls on a shard border, for any k.
 
-    @property
-    def chunk_px(self) -> tuple[int, int]:
-        """Rows and columns of a chunk inside of a shard."""
-        return self.shard_px[0], CHUNK_WIDTH_PX
+        A shard is one chunk: what zarr spends on a chunk is more than what it takes to compress so few bytes.
+        """
+        stride_px = self.window_px - self.overlap_px
+        columns = min(SHARD_WIDTH_PX, -(-self.width_px // _SHARD_UNIT_PX) * _SHARD_UNIT_PX)
+        return math.gcd(stride_px, self.overlap_px), columns
 
     def band(self, band_rows: int, index: int) -> Band:
         """Return one band.

@@ -49,7 +49,7 @@ def create_inferred(
             shape=(*leading.get(name, ()), grid.height_px, grid.width_px),
             dtype="uint8",
             shard_px=windows.shard_px,
-            chunk_px=windows.chunk_px,
+            chunk_px=windows.shard_px,
             fill=NODATA_ID,
             attributes={**attributes[name], "_FillValue": NODATA_ID},
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rspipe.pipeline import store
-from rspipe.pipeline.grid import CHUNK_WIDTH_PX, WindowGrid
+from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.sink import ShardSink
 
 Side = Literal["above", "below"]
@@ -36,7 +36,7 @@ class Strip:
             shape=(channels, overlap_px, grid.width_px),
             dtype="float32",
             shard_px=(overlap_px, shard_width_px),
-            chunk_px=(overlap_px, CHUNK_WIDTH_PX),
+            chunk_px=(overlap_px, shard_width_px),
             fill=0,
             attributes={"first_row": self.rows.start, "long_name": "partial sums of weighted probabilities"},
         )
