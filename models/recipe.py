@@ -23,6 +23,7 @@ from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import ModelSpec, StrictModel
 from rspipe.models.teacher import TeacherSpec, teacher_of
 from rspipe.models.train import OptimiserSpec, Trainer
+from rspipe.models.unlabelled import Unlabelled, told
 from rspipe.models.weather import Overcast
 from rspipe.models.weights import sha256_of
 
@@ -70,6 +71,8 @@ class Recipe(StrictModel):
     """Name of a legend, or one written out; patches are labelled with its ids."""
     groups: Mapping[str, tuple[str, ...]] = {}
     """Name of a partial label -> the classes it may be. Their ids follow those of the classes, in this order."""
+    unlabelled: tuple[Unlabelled, ...] = ()
+    """Classes that the labels of some patches leave out."""
     feed: FeedSpec
     optimiser: OptimiserSpec
     criterion: CriterionSpec = Field(default=CriterionSpec(), validate_default=True)
@@ -116,9 +119,14 @@ class Recipe(StrictModel):
         if weights is not None and len(weights) != classes:
             raise ValueError(f"criterion.class_weights: {len(weights)} are given, the model has {classes} classes")
         try:
-            LabelSet.of(self.legend_classes, self.groups)
+            labels = LabelSet.of(self.legend_classes, self.groups)
         except DataError as error:
             raise ValueError(f"groups: {error}") from error
+        try:
+            for rule in self.unlabelled:
+                rule.check(labels)
+        except DataError as error:
+            raise ValueError(str(error)) from error
         return self
 
     @property
@@ -170,6 +178,7 @@ class Recipe(StrictModel):
 
     def trainer(self, real: list[Patch], simulated: list[Patch], ranks: Ranks = ALONE, device: str = "cpu") -> Trainer:
         """Return the trainer at its first step, its model drawn from the seed on the CPU and put on a device."""
+        real = [told(patch, self.unlabelled, self.label_set) for patch in real]
         cutters = [Cutter(some, self.feed.crop) if some else None for some in (real, simulated)]
         makers = 1 if device == "cpu" else GPU_MAKERS
         feed = Feed(self.feed, self.card_bands, self.seed, cutters[0], cutters[1], self._overcast(real), ranks, makers)
