@@ -27,6 +27,9 @@ WATER_CLOUD = np.array([0.98, 0.93, 0.96, 1.00, 0.62, 0.46])
 ICE_CLOUD = np.array([0.97, 0.92, 0.94, 0.97, 0.25, 0.27])
 """Reflectance of a cloud too thick to see through."""
 
+SHORTWAVE_INFRARED = 4
+"""The first of the two reflectances that depend on how large drops and crystals are."""
+
 SCATTER_BACK = 0.075
 """Half of 1 - g, with g = 0.85: two-stream transmission 1 / (1 + 0.075 tau) (Bohren 1987)."""
 
@@ -58,6 +61,10 @@ class World(NamedTuple):
     width_px: int
     vapour_glow: float
     """Reflectance of the cirrus band above the lowest ground."""
+    grain: float
+    """As of `simulation.Clouds`."""
+    dryness: float
+    """As of `simulation.Clouds`."""
     sensor_noise: float
 
 
@@ -108,9 +115,11 @@ def _through_layers(world: World, lit: float, thickness: NDArray[np.float64], fo
             ice = smooth_step(3500.0, 7000.0, height_m)
             for band in range(6):
                 cloud = WATER_CLOUD[band] + ice * (ICE_CLOUD[band] - WATER_CLOUD[band])
+                if band >= SHORTWAVE_INFRARED:
+                    cloud *= world.grain
                 found[band] = found[band] * through + lit * cloud * (1.0 - through)
             above_vapour = smooth_step(500.0, 10_000.0, height_m)
-            found[6] = found[6] * through + 0.9 * above_vapour * above_vapour * (1.0 - through)
+            found[6] = found[6] * through + world.dryness * 0.9 * above_vapour * above_vapour * (1.0 - through)
             warm = decay(ABSORPTION * thickness[layer])
             cloud_k = max(212.0, world.ground.temperature_k - 2.0 - LAPSE_K_M * height_m)
             found[7] = found[7] * warm + cloud_k * (1.0 - warm)

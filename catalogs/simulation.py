@@ -52,6 +52,10 @@ class Clouds:
     deck_height_m: float = 3200.0
     cirrus_height_m: float = 9500.0
     wind_azimuth_deg: float = 70.0
+    grain: float = 1.0
+    """Factor on their shortwave infrared reflectance: large drops and crystals turn back less of it than small ones."""
+    dryness: float = 1.0
+    """Factor on what the cirrus band sees of them: vapour above takes the rest."""
 
     def __post_init__(self) -> None:
         for name in ("haze", "cumulus", "deck", "cirrus", "street"):
@@ -60,6 +64,8 @@ class Clouds:
             _require(f"clouds.{name}", getattr(self, name), 100.0, 18_000.0)
         _require("clouds.cumulus_size_m", self.cumulus_size_m, 300.0, 50_000.0)
         _require("clouds.wind_azimuth_deg", self.wind_azimuth_deg, 0.0, 360.0)
+        _require("clouds.grain", self.grain, 0.1, 1.6)
+        _require("clouds.dryness", self.dryness, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

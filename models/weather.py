@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from rspipe.catalogs.radiation import (
     LAPSE_K_M,
     SCATTER_BACK,
     SHADOW_ID,
+    SHORTWAVE_INFRARED,
     SKYLIGHT,
     THICK_ID,
     THIN_ID,
     WATER_CLOUD,
 )
+from rspipe.catalogs.simulated import drawn_dryness, drawn_grain
 from rspipe.catalogs.simulation import CHANNELS
 from rspipe.catalogs.skies import SkyBlock, training_sky
 from rspipe.models.card import CardBand
@@ -77,6 +79,9 @@ class Light:
     """How much of the sky's light stays in a shadow, relative to `radiation.SKYLIGHT`."""
     whiteness: float = 1.0
     """Reflectance of a thick cloud, relative to `radiation.WATER_CLOUD`."""
+    grain: float = 1.0
+    """As of `simulation.Clouds`, like the next."""
+    dryness: float = 1.0
 
     @classmethod
     def drawn(cls, kelvin: Plane, rng: np.random.Generator) -> Self:
@@ -87,7 +92,19 @@ class Light:
             cooling_k=float(rng.uniform(1.0, 7.0)),
             skylight=float(np.exp(rng.normal(0.0, 0.25))),
             whiteness=float(min(1.05, np.exp(rng.normal(0.0, 0.05)))),
+            grain=drawn_grain(rng),
+            dryness=drawn_dryness(rng),
         )
+
+
+class Layer(NamedTuple):
+    """One layer of a sky."""
+
+    passed: Plane
+    """The share of light that it lets through."""
+    height_m: float
+    lit: Plane
+    """How bright its top is."""
 
 
 def through(thickness: Plane) -> Plane:
@@ -107,7 +124,7 @@ def veiled(bands: Plane, ground: NDArray[np.bool_], sky: SkyBlock, light: Light)
     seen = _shaded(bands, np.where(ground, np.float32(1.0) - through(sky.shade), np.float32(0.0)), light)
     for thickness, height_m in zip(sky.thickness, sky.height_m, strict=True):
         if thickness.any():
-            _cover(seen, through(thickness), height_m, light.whiteness * sky.light)
+            _cover(seen, Layer(through(thickness), height_m, light.whiteness * sky.light), light)
             warm = np.exp(-ABSORPTION * thickness)
             cloud_k = max(COLDEST_K, light.ground_k - 2.0 - LAPSE_K_M * height_m)
             seen[KELVIN_ROW] = seen[KELVIN_ROW] * warm + cloud_k * (1.0 - warm)
@@ -124,13 +141,14 @@ def _shaded(bands: Plane, lost: Plane, light: Light) -> Plane:
     return seen
 
 
-def _cover(seen: Plane, passed: Plane, height_m: float, lit: Plane) -> None:
-    ice = _smooth_step(3500.0, 7000.0, height_m)
+def _cover(seen: Plane, layer: Layer, light: Light) -> None:
+    passed, ice = layer.passed, _smooth_step(3500.0, 7000.0, layer.height_m)
     for row in range(REFLECTIVE):
         white = WATER_CLOUD[row] + ice * (ICE_CLOUD[row] - WATER_CLOUD[row])
-        seen[row] = seen[row] * passed + lit * white * (1.0 - passed)
-    above_vapour = _smooth_step(500.0, 10_000.0, height_m)
-    seen[CIRRUS_ROW] = seen[CIRRUS_ROW] * passed + 0.9 * above_vapour**2 * (1.0 - passed)
+        white *= light.grain if row >= SHORTWAVE_INFRARED else 1.0
+        seen[row] = seen[row] * passed + layer.lit * white * (1.0 - passed)
+    above_vapour = light.dryness * _smooth_step(500.0, 10_000.0, layer.height_m) ** 2
+    seen[CIRRUS_ROW] = seen[CIRRUS_ROW] * passed + 0.9 * above_vapour * (1.0 - passed)
 
 
 def _smooth_step(low: float, high: float, value: float) -> float:
