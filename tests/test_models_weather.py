@@ -67,14 +67,15 @@ def skies() -> list[SkyBlock]:
     return [training_sky(3, index, SIDE_PX, 30.0 * (1 + index)) for index in range(4)]
 
 
-def test_ground_below_its_own_sky_is_the_cloudy_scene() -> None:
+@pytest.mark.parametrize(("grain", "dryness"), [(1.0, 1.0), (0.5, 1.0), (1.2, 0.3)])
+def test_ground_below_its_own_sky_is_the_cloudy_scene(grain: float, dryness: float) -> None:
     ground, thickness, _ = block(CLOUDLESS)
-    cloudy, total, labels = block(SPEC)
+    cloudy, total, labels = block(replace(SPEC, clouds=replace(SPEC.clouds, grain=grain, dryness=dryness)))
     assert thickness.max() == 0.0
     assert (np.bincount(labels.ravel(), minlength=4) > 50).all()
     sky = sky_block(SPEC)
     everywhere = np.ones((SIDE_PX, SIDE_PX), np.bool_)
-    found = veiled(ground, everywhere, sky, Light(ground_k=SPEC.land.temperature_k))
+    found = veiled(ground, everywhere, sky, Light(SPEC.land.temperature_k, grain=grain, dryness=dryness))
     np.testing.assert_allclose(sky.thickness.sum(axis=0), total, rtol=1e-5, atol=1e-5)
     # the two were measured with different noise: 0.0012 (0.2 + R), the ground's own carried through
     np.testing.assert_allclose(found[:7], cloudy[:7], atol=0.012)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rspipe.catalogs.errors import SceneError, SourceError
 from rspipe.catalogs.legends import LEGENDS
-from rspipe.catalogs.radiation import decay, transmission
+from rspipe.catalogs.radiation import THICK_ID, decay, transmission
 from rspipe.catalogs.simulated import (
     SimulatedBlock,
     SimulatedReader,
@@ -178,6 +178,44 @@ def test_fine_grained_snow_is_brighter_in_the_shortwave_infrared_alone() -> None
     np.testing.assert_allclose(fine[:4], coarse[:4], atol=1e-4)
     assert (fine[4:6] > 2 * coarse[4:6]).all()
     np.testing.assert_allclose(fine[6:], coarse[6:], rtol=1e-4)
+
+
+def test_large_drops_are_darker_in_the_shortwave_infrared_alone() -> None:
+    """Over a lake, black there, half the reflectance of a cloud is half of what is seen, but for 2 % of noise."""
+    lake, sky = Land(water=1.0, dry=0.0, town=0.0, snow=0.0), Clouds(haze=0.0, cumulus=0.0, deck=1.0, cirrus=0.0)
+    fine = whole(SimulationSpec(seed=3, height_px=64, width_px=64, wedge=False, land=lake, clouds=sky))
+    coarse = whole(
+        SimulationSpec(seed=3, height_px=64, width_px=64, wedge=False, land=lake, clouds=replace(sky, grain=0.5))
+    )
+    assert fine.bands[[0, 1, 2, 3, 6, 7]].tobytes() == coarse.bands[[0, 1, 2, 3, 6, 7]].tobytes()
+    thick = fine.labels == THICK_ID
+    assert thick.mean() > 0.1
+    for band in (4, 5):
+        ratio = coarse.bands[band][thick] / fine.bands[band][thick]
+        assert np.abs(ratio - 0.5).max() < 0.03
+
+
+def test_vapour_above_dims_clouds_in_the_cirrus_band_alone() -> None:
+    """What is seen beyond the glow of the vapour below is in proportion to how dry the air above is."""
+    sky = Clouds(haze=0.0, cumulus=0.0, deck=0.0, cirrus=1.0)
+    none, half, all_of_it = (
+        whole(SimulationSpec(seed=3, height_px=64, width_px=64, wedge=False, clouds=replace(sky, dryness=dryness)))
+        for dryness in (0.0, 0.5, 1.0)
+    )
+    others = [0, 1, 2, 3, 4, 5, 7]
+    assert none.bands[others].tobytes() == half.bands[others].tobytes() == all_of_it.bands[others].tobytes()
+    seen = all_of_it.bands[6] - none.bands[6]
+    assert seen.max() > 0.05
+    np.testing.assert_allclose(half.bands[6] - none.bands[6], seen / 2, atol=0.002)
+
+
+def test_training_patches_differ_in_drops_and_vapour() -> None:
+    found = [patch_spec(7, index, 64, 30.0).clouds for index in range(300)]
+    grains, dryness = np.array([[one.grain, one.dryness] for one in found]).T
+    assert (grains.min(), grains.max()) == (0.45, 1.25)
+    assert 0.7 < np.median(grains) < 0.95
+    assert 0.2 <= dryness.min() < 0.25
+    assert 0.95 < dryness.max() <= 1.0
 
 
 def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
