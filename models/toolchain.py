@@ -6,6 +6,8 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
+_CPUINFO = Path("/proc/cpuinfo")
+
 
 class CompileError(Exception):
     """Machine code cannot be had here; the model itself is not at fault."""
@@ -25,14 +27,17 @@ def toolchain() -> str:
         raise CompileError(
             f"there is no C++ compiler {compiler} ({error}); install g++ or name yours in CXX"
         ) from error
-    return f"{told.splitlines()[0]}, {processor()}"
+    return f"{told.splitlines()[0]}, {_processor()}"
 
 
-def processor() -> str:
-    """Name the processor as the system does."""
+def _processor() -> str:
+    named = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def cpuinfo() -> list[str]:
+    """Return what the system says of its processors, line by line; nothing where it says nothing."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return _CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+        return []

@@ -55,7 +55,7 @@ class Unlabelled(StrictModel):
         found = torch.bincount(patch.labels.flatten(), minlength=IGNORE_ID + 1)
         company = sum(int(found[labels.id_of(name)]) for name in self.beside)
         is_told = int(found[labels.id_of(self.name)]) > 0
-        if is_told or company < SEEN_SHARE * int(found[:IGNORE_ID].sum()) or not company:
+        if is_told or company < SEEN_SHARE * int(found[:IGNORE_ID].sum()):
             return patch
         either = torch.tensor(labels.id_of(self.group), dtype=patch.labels.dtype)
         return replace(patch, labels=torch.where(patch.labels == labels.id_of(self.among), either, patch.labels))

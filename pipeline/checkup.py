@@ -11,18 +11,18 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from rspipe.models import registry
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
+from rspipe.models.toolchain import cpuinfo
 from rspipe.pipeline import atomic, gpus
 from rspipe.pipeline.config import ComputeSettings
 from rspipe.pipeline.errors import ModelRefusedError
-from rspipe.pipeline.fingerprint import Fingerprint
+from rspipe.pipeline.fingerprint import DeviceKind, Fingerprint
 from rspipe.pipeline.ledger import file_digest
 from rspipe.pipeline.manifest import installed_versions
 from rspipe.pipeline.task import digest_of
 
 _GPU_BATCH = 8
-_CPUINFO = Path("/proc/cpuinfo")
 _TELLING = ("model name", "flags", "Features")
-"""Lines of it that say what a processor can do; others tell of clocks."""
+"""Lines of `toolchain.cpuinfo` that say what a processor can do; others tell of clocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,14 @@ def check_up(model: PlannedModel, compute: ComputeSettings, remembered: Path | N
         ModelRefusedError: the weights are refused.
         FingerprintRefusedError: a GPU is asked for and there is none.
     """
-    on_gpu = gpus.are_wanted(compute)
+    device: DeviceKind = "cuda" if gpus.are_wanted(compute) else "cpu"
     subject = _subject(model, compute.threads)
-    earlier = None if on_gpu or remembered is None else _read(remembered)
-    return earlier if earlier is not None and earlier.subject == subject else _looked(model, compute, on_gpu, subject)
+    earlier = None if device == "cuda" or remembered is None else _read(remembered)
+    if earlier is not None and earlier.subject == subject:
+        return earlier
+    _check_weights(model)
+    fingerprint = Fingerprint.here(device, compute.threads, _GPU_BATCH if device == "cuda" else 1)
+    return CheckUp(subject=subject, fingerprint=fingerprint, process_bytes=peak_bytes())
 
 
 def peak_bytes() -> int:
@@ -97,17 +101,13 @@ def peak_bytes() -> int:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
 
 
-def _looked(model: PlannedModel, compute: ComputeSettings, on_gpu: bool, subject: str) -> CheckUp:  # noqa: FBT001
+def _check_weights(model: PlannedModel) -> None:
     from rspipe.models.predictor import Predictor  # noqa: PLC0415 - loads torch, which takes seconds
 
     try:
         Predictor.load(model.path)
     except ModelError as error:
         raise ModelRefusedError(str(error)) from error
-    fingerprint = (
-        Fingerprint.here("cuda", compute.threads, _GPU_BATCH) if on_gpu else Fingerprint.here("cpu", compute.threads)
-    )
-    return CheckUp(subject=subject, fingerprint=fingerprint, process_bytes=peak_bytes())
 
 
 def _subject(model: PlannedModel, threads: int) -> str:
@@ -121,11 +121,8 @@ def _subject(model: PlannedModel, threads: int) -> str:
 
 
 def _processor() -> list[str]:
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    return [platform.machine(), platform.processor(), *sorted({line for line in lines if line.startswith(_TELLING)})]
+    told = {line for line in cpuinfo() if line.startswith(_TELLING)}
+    return [platform.machine(), platform.processor(), *sorted(told)]
 
 
 def _read(path: Path) -> CheckUp | None:

@@ -22,7 +22,7 @@ class InferJob(BaseModel):
     bands: Path
     """The Zarr group that ingest wrote."""
     inferred: Path
-    """The Zarr group that `create` laid out."""
+    """The Zarr group that `create_inferred` laid out."""
     strips: Path
     """Folder of the scene's seam strips."""
     grid: WindowGrid
