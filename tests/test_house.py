@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pipeline", "models", "catalogs")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 HEAVY = frozenset({"torch", "dask", "distributed", "geopandas", "rasterio", "zarr", "pydantic", "numpy", "numba"})
 VAGUE = frozenset({"utils", "util", "helpers", "helper", "misc", "common", "manager", "managers"})
 
@@ -38,7 +39,7 @@ def test_packages_are_flat_and_typed(package: str) -> None:
     assert folders == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_files_and_functions_stay_small(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
     long = [
