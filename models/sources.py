@@ -13,6 +13,7 @@ from rspipe.models.errors import DataError
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.labelling import SourceSpec, Wanted
 from rspipe.models.labels import IGNORE_ID
+from rspipe.models.pairsource import PairSource
 from rspipe.models.scenesource import SceneSource
 
 
@@ -24,7 +25,9 @@ def _spelled_out(value: Any) -> Any:  # noqa: ANN401  whatever the file holds
 
 
 type Source = Annotated[
-    Annotated[FolderSource | SceneSource | LoveDASource | IsprsSource | BiomeSource, Field(discriminator="kind")],
+    Annotated[
+        FolderSource | PairSource | SceneSource | LoveDASource | IsprsSource | BiomeSource, Field(discriminator="kind")
+    ],
     BeforeValidator(_spelled_out),
 ]
 """One entry of a training's list of labelled data."""
