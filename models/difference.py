@@ -22,8 +22,8 @@ CLEAR, THIN, THICK, SHADOW, CLOUD = range(len(TOLD))
 
 _SAME_VISIBLE, _SAME_INFRARED = 0.012, 0.04
 """Changes of reflectance, either way, that haze and growing plants bring in a few days."""
-_CLOUD, _CLOUD_COLOUR = 0.03, 0.02
-"""What a cloud adds to visible light on average, and to blue and red each."""
+_CLOUD, _WHITE = 0.03, 2 / 3
+"""What a cloud adds to visible light on average, and the share of it that each colour gets at least."""
 _AT_MOST_THIN, _THICK = 0.15, 0.25
 """Of visible light added. By two-stream theory drops of optical depth 3.5 reflect 0.21 (asymmetry 0.85)."""
 _SHADE_VISIBLE = 0.005
@@ -55,7 +55,7 @@ def told(cloudy: NDArray[np.float32], clear: NDArray[np.float32], pixel_m: float
     same = (visible.abs() < _SAME_VISIBLE) & (added[3:].abs() < _SAME_INFRARED).all(dim=0)
     shade = (visible < _SHADE_VISIBLE) & (left[0] > _SHADE_BLUE) & (ground[3] > _GROUND_NIR)
     shade &= ((left[3:] < _SHADE_INFRARED) & (left[3:] > _FLOODED)).all(dim=0)
-    cloud = (visible > _CLOUD) & (added[0] > _CLOUD_COLOUR) & (added[2] > _CLOUD_COLOUR)
+    cloud = (visible > _CLOUD) & (added[:3] > _WHITE * visible).all(dim=0) & (added[3] > 0)
     in_company = _in_company(_side_px(_COMPANY_M, pixel_m))
     said = torch.full(visible.shape, IGNORE_ID, dtype=torch.uint8)
     said[in_company(same)] = CLEAR

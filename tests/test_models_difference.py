@@ -58,10 +58,14 @@ def test_the_same_ground_is_clear(ground: NDArray[np.float32], change: float) ->
 
 def test_nothing_is_told_where_ground_changed() -> None:
     assert names(spread(FOREST), spread(SNOW)) == {None}
-    mown = FOREST + np.array([0.01, 0.015, 0.015, -0.06, 0.06], np.float32)
+    mown = FOREST + np.array([0.0, 0.005, 0.01, -0.06, 0.06], np.float32)
     assert names(spread(mown), spread(FOREST)) == {None}
-    flooded = spread(WATER)
-    assert names(flooded, spread(SOIL)) == {None}
+    flooded, wet, cleared, withered = WATER, SOIL * np.float32(0.5), SOIL.copy(), FOREST + np.float32(0.05)
+    cleared[3], withered[3] = 0.35, 0.25
+    assert names(spread(flooded), spread(SOIL)) == {None}
+    assert names(spread(wet), spread(SOIL)) == {None}
+    assert names(spread(cleared), spread(FOREST)) == {None}
+    assert names(spread(withered), spread(FOREST)) == {None}
 
 
 def test_water_has_no_shadow_to_tell() -> None:
@@ -86,7 +90,7 @@ def test_a_border_lies_where_it_lies() -> None:
 
 def test_nothing_is_told_where_a_number_is_missing() -> None:
     cloudy, clear = spread(under_cloud(FOREST, 0.6)), spread(FOREST)
-    cloudy[3, :4] = np.nan
+    cloudy[4, :4] = np.nan
     clear[0, 20:] = np.nan
     found = told(cloudy, clear, 30.0)
     assert (found[:4] == IGNORE_ID).all()
