@@ -1,11 +1,11 @@
-"""What a picture of another sensor is scored by: cloud of any thickness, where the labels tell."""
+"""What pictures of another sensor are scored by: cloud of any thickness, and shadow, where the labels tell."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from bench.protocol import WORKFLOWS
-from bench.sensors import clouds, found_in, known_size
+from bench.sensors import KINDS, Found, found_in, known_size, told
 from torch import Tensor, nn
 
 from rspipe.models.data import Patch
@@ -19,7 +19,8 @@ LABELS = LabelSet(
 
 
 def test_labels_tell_of_cloud_where_all_that_they_allow_agrees() -> None:
-    assert clouds(LABELS)[:8].tolist() == [0, 1, 1, 0, 1, 0, IGNORE_ID, IGNORE_ID]
+    assert told(LABELS, KINDS["cloud"])[:8].tolist() == [0, 1, 1, 0, 1, 0, IGNORE_ID, IGNORE_ID]
+    assert told(LABELS, KINDS["shadow"])[:8].tolist() == [0, 0, 0, 1, 0, IGNORE_ID, 0, IGNORE_ID]
 
 
 class Brightness(nn.Module):
@@ -42,8 +43,14 @@ def test_hits_and_misses_are_counted_over_the_pixels_that_are_known(tmp_path: Pa
     labels[0, :10], labels[1, :10] = 4, 5  # some cloud; clear or shadow
     bands = torch.full((8, 32, 32), 0.1)
     bands[:, 0, :6], bands[:, 1, :2], bands[:, 9] = 0.9, 0.9, 0.9  # 6 of 10, 2 of 10, some unknown
-    found = found_in(Brightness(), Patch("p", bands, labels, 30.0), recipe)
-    assert (found.iou, found.precision, found.recall) == pytest.approx((6 / 12, 6 / 8, 6 / 10))
+    picture = Patch("p", bands, labels, 30.0)
+    (cloud,) = found_in(Brightness(), [picture], recipe)
+    assert cloud == Found("cloud", 6 / 12, 6 / 8, 6 / 10)
+    dark = torch.full((8, 32, 32), 0.1)
+    shady = Patch("q", dark, torch.where(torch.arange(1024).view(32, 32) < 8, 3, 4).to(torch.uint8), 30.0)
+    cloud, shadow = found_in(Brightness(), [picture, shady], recipe)
+    assert (cloud.iou, cloud.recall) == pytest.approx((6 / (12 + 1016), 6 / (10 + 1016)))
+    assert shadow == Found("shadow", 8 / (8 + 1016 + 4), 8 / (8 + 1016 + 4), 1.0)
 
 
 @pytest.mark.parametrize(("pixel_m", "side_px"), [(10.0, 16), (30.0, 48), (60.0, 48)])

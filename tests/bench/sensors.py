@@ -1,16 +1,20 @@
-"""How the shipped recipe does on a picture of another sensor that it did not learn from.
+"""How the shipped recipe does on pictures of other sensors that it did not learn from.
 
     OMP_NUM_THREADS=1 python -m bench.sensors DATA                  # in tests/: what there is to leave out
-    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, seven minutes of one core
+    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, ten minutes of one core
 
-DATA is the folder of real data. A training learns as the recipe says, from `data.train` and from what is beside it but
-for one picture, which scores: cloud of any thickness against all else, at the finest pixels that the recipe knows. What
-the shipped weights say of the same picture is printed beside it; they learned from it.
+DATA is the folder of real data. NAME may hold wildcards: pictures of one place are left out together. A training learns
+as the recipe says, from `data.train` and from what is beside it but for those, which score: cloud of any thickness, and
+shadow, each against all else where the labels tell, at the finest pixels that the recipe knows. What the shipped weights
+say of the same pictures is printed beside it; they learned from them.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +37,25 @@ from rspipe.models.sources import read_sources
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import TrainingConfig, load_training
 
-CLOUDS = {"thin cloud", "thick cloud"}
+KINDS = {"cloud": {"thin cloud", "thick cloud"}, "shadow": {"cloud shadow"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a model finds of the cloud in a picture."""
+    """What a model finds of one kind of pixel."""
 
+    kind: str
     iou: float
     precision: float
     recall: float
 
     def __str__(self) -> str:
-        return f"cloud IoU {self.iou:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f}"
+        return f"{self.kind} IoU {self.iou:.3f}, precision {self.precision:.3f}, recall {self.recall:.3f}"
 
 
-def clouds(labels: LabelSet) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Return what each label says: 1 cloud, 0 none, `IGNORE_ID` where it may be either."""
-    ids = {number for number, name in enumerate(labels.names) if name in CLOUDS}
+def told(labels: LabelSet, names: Collection[str]) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Return what each label says: 1 one of these classes, 0 none, `IGNORE_ID` where it may be either."""
+    ids = {number for number, name in enumerate(labels.names) if name in names}
     said = np.full(256, IGNORE_ID, np.uint8)
     for label, members in enumerate(labels.members):
         if set(members) <= ids:
@@ -60,14 +65,18 @@ def clouds(labels: LabelSet) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     return said
 
 
-def found_in(model: nn.Module, patch: Patch, recipe: Recipe) -> Found:
-    """Compare what a model says of a picture with its labels."""
-    said = clouds(recipe.label_set)
-    guess = predicted(model, patch, Normaliser.of(recipe.card_bands, torch.device("cpu"))).argmax(dim=1)[0]
-    counts = Confusion.of(said[patch.labels.numpy()], said[guess.numpy()], 2).counts
-    hits = counts[1, 1]
-    truth, claimed = counts[1].sum(), counts[:, 1].sum()
-    return Found(hits / (truth + claimed - hits), hits / max(claimed, 1), hits / max(truth, 1))
+def found_in(model: nn.Module, patches: Sequence[Patch], recipe: Recipe) -> list[Found]:
+    """Compare what a model says of pictures with their labels; kinds that no label tells are left out."""
+    normalise = Normaliser.of(recipe.card_bands, torch.device("cpu"))
+    pairs = [(patch.labels.numpy(), predicted(model, patch, normalise).argmax(dim=1)[0].numpy()) for patch in patches]
+    found = []
+    for kind, names in KINDS.items():
+        said = told(recipe.label_set, names)
+        counts = reduce(add, (Confusion.of(said[label], said[guess], 2) for label, guess in pairs)).counts
+        hits, truth, claimed = counts[1, 1], counts[1].sum(), counts[:, 1].sum()
+        if truth:
+            found.append(Found(kind, hits / (truth + claimed - hits), hits / max(claimed, 1), hits / truth))
+    return found
 
 
 def known_size(patch: Patch, finest_m: float) -> Patch:
@@ -77,8 +86,8 @@ def known_size(patch: Patch, finest_m: float) -> Patch:
 
 
 def trained_without(config: TrainingConfig, patches: Sequence[Patch], out: str) -> nn.Module:
-    """Train as the recipe says, but for one picture."""
-    learned = [patch for patch in patches if patch.name != out]
+    """Train as the recipe says, but for pictures of that name."""
+    learned = [patch for patch in patches if not fnmatchcase(patch.name, out)]
     return finished(config.recipe.trainer(learned, simulated_patches(config))).model
 
 
@@ -86,7 +95,7 @@ def main() -> None:
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--out", action="append", default=[], metavar="NAME", help="of the picture that scores")
+    parser.add_argument("--out", action="append", default=[], metavar="NAME", help="of the pictures that score")
     parser.add_argument("--training", type=Path, default=WORKFLOWS / "train_cloud_thickness.yaml")
     parser.add_argument("--model", default="cloud-thickness", help="what is printed beside it")
     given = parser.parse_args()
@@ -94,15 +103,17 @@ def main() -> None:
     torch.set_num_threads(config.threads)
     recipe = config.recipe
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
-    beside = {patch.name: patch for patch in read_sources(config.data.beside or (), wanted)}
-    if not given.out or set(given.out) - beside.keys():
-        raise SystemExit(f"--out takes one of {', '.join(beside)}")
-    patches = [*read_sources(config.data.train, wanted), *beside.values()]
+    beside = read_sources(config.data.beside or (), wanted)
+    held = {out: [patch for patch in beside if fnmatchcase(patch.name, out)] for out in given.out}
+    if not held or not all(held.values()):
+        raise SystemExit(f"--out takes, also with wildcards: {', '.join(patch.name for patch in beside)}")
+    patches = [*read_sources(config.data.train, wanted), *beside]
     shipped = Predictor.load(resolve(given.model))
-    for name in given.out:
-        held = known_size(beside[name], recipe.feed.crop.finest_m)
-        print(f"{name}, learned from: {found_in(shipped._model, held, recipe)}", flush=True)
-        print(f"{name}, left out: {found_in(trained_without(config, patches, name), held, recipe)}", flush=True)
+    for out, some in held.items():
+        scoring = [known_size(patch, recipe.feed.crop.finest_m) for patch in some]
+        print(f"{out}, learned from:", *found_in(shipped._model, scoring, recipe), sep="\n  ", flush=True)
+        model = trained_without(config, patches, out)
+        print(f"{out}, left out:", *found_in(model, scoring, recipe), sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":
