@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m bench.sensors DATA                  # in tests/: what there is to leave out
     OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, ten minutes of one core
 
-DATA is the folder of real data. NAME may hold wildcards: pictures of one place are left out together. A training learns
+DATA is the folder of real data. NAME may hold wildcards: pictures of a place are left out together. A training learns
 as the recipe says, from `data.train` and from what is beside it but for those, which score: cloud of any thickness, and
-shadow, each against all else where the labels tell, at the finest pixels that the recipe knows. What the shipped weights
+shadow, each against all else where labels tell, at the finest pixels that the recipe knows. What the shipped weights
 say of the same pictures is printed beside it; they learned from them.
 """
 
