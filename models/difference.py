@@ -22,8 +22,9 @@ CLEAR, THIN, THICK, SHADOW, CLOUD = range(len(TOLD))
 
 _SAME_VISIBLE, _SAME_INFRARED = 0.012, 0.04
 """Changes of reflectance, either way, that haze and growing plants bring in a few days."""
-_CLOUD, _WHITE = 0.03, 2 / 3
-"""What a cloud adds to visible light on average, and the share of it that each colour gets at least."""
+_CLOUD, _WHITE = 0.05, 2 / 3
+"""What a cloud adds to visible light on average, and the share of it that each colour gets at least. People who label
+call clear what adds less."""
 _AT_MOST_THIN, _THICK = 0.15, 0.25
 """Of visible light added. By two-stream theory drops of optical depth 3.5 reflect 0.21 (asymmetry 0.85)."""
 _SHADE_VISIBLE = 0.005
