@@ -5,8 +5,6 @@ blue, which comes from the whole sky. Where ground changed in between (snow melt
 else neither fits, nothing is told.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -57,11 +55,11 @@ def told(cloudy: NDArray[np.float32], clear: NDArray[np.float32], pixel_m: float
     shade = (visible < _SHADE_VISIBLE) & (left[0] > _SHADE_BLUE) & (ground[3] > _GROUND_NIR)
     shade &= ((left[3:] < _SHADE_INFRARED) & (left[3:] > _FLOODED)).all(dim=0)
     cloud = (visible > _CLOUD) & (added[:3] > _WHITE * visible).all(dim=0) & (added[3] > 0)
-    in_company = _in_company(_side_px(_COMPANY_M, pixel_m))
+    company_px = _side_px(_COMPANY_M, pixel_m)
     said = torch.full(visible.shape, IGNORE_ID, dtype=torch.uint8)
-    said[in_company(same)] = CLEAR
-    said[in_company(shade)] = SHADOW
-    kept = in_company(cloud & added.isfinite().all(dim=0))
+    said[_in_company(same, company_px)] = CLEAR
+    said[_in_company(shade, company_px)] = SHADOW
+    kept = _in_company(cloud & added.isfinite().all(dim=0), company_px)
     said[kept] = CLOUD
     said[kept & (visible < _AT_MOST_THIN)] = THIN
     said[kept & (visible > _THICK)] = THICK
@@ -78,8 +76,6 @@ def _mean(maps: Tensor, side_px: int) -> Tensor:
     return avg_pool2d(maps, side_px, stride=1, padding=side_px // 2, count_include_pad=False)
 
 
-def _in_company(side_px: int) -> Callable[[Tensor], Tensor]:
-    def kept(marked: Tensor) -> Tensor:
-        return marked & (_mean(marked[None].float(), side_px)[0] > 0.5)
-
-    return kept
+def _in_company(marked: Tensor, side_px: int) -> Tensor:
+    """Return the marked pixels around which most are marked."""
+    return marked & (_mean(marked[None].float(), side_px)[0] > 0.5)
