@@ -20,7 +20,7 @@ class PairSource(SourceSpec, Packing):
     """Cloudy pictures, each with one of the same place on another day, whose names agree in what wildcards stand for.
 
     Learned from are the cloudy ones; see `difference` for how they are labelled. `labels` may call what is told there
-    by another name. Pairs of which nothing can be told are left out.
+    by another name.
     """
 
     kind: Literal["pairs"]
@@ -44,11 +44,7 @@ class PairSource(SourceSpec, Packing):
         alone = sorted("/".join(key) for key in cloudy.keys() ^ clear.keys())
         if alone:
             raise DataError(f"{self.folder}: {', '.join(alone[:5])} is in one of {self.cloudy} and {self.clear} only")
-        found = [self._patch(cloudy[key], clear[key], wanted, ids) for key in cloudy]
-        kept = [patch for patch in found if bool((patch.labels != IGNORE_ID).any())]
-        if not kept:
-            raise DataError(f"{self.folder}: {len(found)} pairs there tell nothing; do they show the same ground?")
-        return kept
+        return [self._patch(cloudy[key], clear[key], wanted, ids) for key in cloudy]
 
     def _ids(self, wanted: Wanted) -> NDArray[np.uint8]:
         """Return a table from numbers of `TOLD` to label ids."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -35,14 +35,28 @@ type Source = Annotated[
 type Sources = Annotated[tuple[Source, ...], Field(min_length=1)]
 
 
-def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> list[Patch]:
-    """Read the patches of all sources, in the order in which these are named.
+class Labels(NamedTuple):
+    """What sources hold."""
+
+    patches: list[Patch]
+    """Those with a label, in the order in which the sources are named."""
+    unlabelled: list[str]
+    """Names of those that tell nothing and are left out."""
+
+
+def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> Labels:
+    """Read the patches of all sources.
 
     Raises:
         DataError: a source cannot be read, or no pixel of all patches is labelled.
     """
-    patches = list(chain.from_iterable(source.patches(wanted) for source in sources))
-    if all(bool((patch.labels == IGNORE_ID).all()) for patch in patches):
-        names = ", ".join(patch.name for patch in patches[:3])
-        raise DataError(f"no pixel of {len(patches)} patches ({names} ...) is labelled: their masks are all ignored")
-    return patches
+    found = Labels([], [])
+    for patch in chain.from_iterable(source.patches(wanted) for source in sources):
+        if bool((patch.labels != IGNORE_ID).any()):
+            found.patches.append(patch)
+        else:
+            found.unlabelled.append(patch.name)
+    if not found.patches:
+        names = ", ".join(found.unlabelled[:3])
+        raise DataError(f"no pixel of {len(found.unlabelled)} patches ({names} ...) is labelled: all is to be ignored")
+    return found

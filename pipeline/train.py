@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rspipe.catalogs.simulated import thick_from, training_patch
 from rspipe.catalogs.simulation import CHANNELS
@@ -57,9 +58,9 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     with locked(output / ".rspipe" / "lock"):
         progress.log_to(output / "progress.jsonl")
         run = _Run(config, output, progress, simulated_patches(config))
-        own = run.read(config.data.train)
-        trainer = run.fit("final", own + run.beside)
-        return run.ship(trainer, own, run.cross_validate())
+        own, beside = run.read(config.data.train), run.read(config.data.beside or ())
+        trainer = run.fit("final", own + beside)
+        return run.ship(trainer, own, run.cross_validate(beside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,14 @@ class _Run:
         return self.config.recipe
 
     def read(self, sources: Sequence[SourceSpec]) -> list[Patch]:
+        if not sources:
+            return []
         wanted = Wanted(self.recipe.card_bands, self.recipe.label_set, self.config.data.pixel_m)
-        return read_sources(sources, wanted)
+        patches, unlabelled = read_sources(sources, wanted)
+        if unlabelled:
+            known = len(patches) + len(unlabelled)
+            self.progress.warn(f"{len(unlabelled)} of {known} pictures have no label: {', '.join(unlabelled)}")
+        return patches
 
     @property
     def lacking(self) -> dict[str, list[int]]:
@@ -84,12 +91,7 @@ class _Run:
         sets = self.config.folds.without if self.config.folds else ()
         return {", ".join(bands): [names.index(band) for band in bands] for bands in sets}
 
-    @property
-    def beside(self) -> list[Patch]:
-        sources = self.config.data.beside
-        return self.read(sources) if sources else []
-
-    def cross_validate(self) -> list[Measured]:
+    def cross_validate(self, beside: list[Patch]) -> list[Measured]:
         settings = self.config.folds
         if settings is None:
             return []
@@ -99,10 +101,10 @@ class _Run:
             found = f"only {len(patches)} patches from {len(set(scenes))} scenes"
             raise ConfigError(f"folds.count is {settings.count}, there are {found}")
         dealt = dealt_to_folds(scenes, settings.count, settings.seed)
-        return [self._fold(fold, patches, dealt == fold) for fold in range(settings.count)]
+        return [self._fold(fold, patches, dealt == fold, beside) for fold in range(settings.count)]
 
-    def _fold(self, fold: int, patches: Sequence[Patch], held: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Measured:
-        learned = [patch for patch, out in zip(patches, held, strict=True) if not out] + self.beside
+    def _fold(self, fold: int, patches: Sequence[Patch], held: NDArray[np.bool_], beside: list[Patch]) -> Measured:
+        learned = [patch for patch, out in zip(patches, held, strict=True) if not out] + beside
         done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             found = Measured.from_json(done.read_text(encoding="utf-8"))

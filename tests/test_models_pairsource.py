@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 
 def read(folder: Path, known: LabelSet = LABELS, **said: object) -> list[Patch]:
     entry = {"kind": "pairs", "folder": folder, "scale": 0.0001, **said}
-    return read_sources(TypeAdapter[Sources](Sources).validate_python([entry]), Wanted(BANDS, known, 30.0))
+    return read_sources(TypeAdapter[Sources](Sources).validate_python([entry]), Wanted(BANDS, known, 30.0)).patches
 
 
 def write_pair(folder: Path, cloudy: NDArray[np.uint16], clear: NDArray[np.uint16], name: str = "a.tif") -> None:
@@ -80,7 +80,7 @@ def test_pairs_that_tell_nothing_are_left_out(tmp_path: Path) -> None:
     assert [patch.name for patch in read(tmp_path)] == ["a"]
     (tmp_path / "cloudy" / "a.tif").unlink()
     (tmp_path / "clear" / "a.tif").unlink()
-    with pytest.raises(DataError, match="1 pairs there tell nothing"):
+    with pytest.raises(DataError, match=r"no pixel of 1 patches \(b ...\) is labelled"):
         read(tmp_path)
 
 

@@ -31,7 +31,7 @@ PIXEL_M = 0.5
 def read(text: str, root: Path, labels: LabelSet, bands: Iterable[str]) -> list[Patch]:
     taken = tuple(CardBand(name=name, unit=PHYSICAL_UNIT[name], required=True, mean=0, stddev=1) for name in bands)
     sources = TypeAdapter(Sources).validate_json(json.dumps(parse_yaml(text, "test")))
-    return read_sources([source.under(root) for source in sources], Wanted(taken, labels, PIXEL_M))
+    return read_sources([source.under(root) for source in sources], Wanted(taken, labels, PIXEL_M)).patches
 
 
 def counted(patches: Iterable[Patch]) -> Counter[int]:

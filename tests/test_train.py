@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +259,19 @@ def test_masks_without_a_label_teach_nothing(config: Path, tmp_path: Path) -> No
         write_raster(path, np.full((1, 64, 64), 255, dtype=np.uint8))
     with pytest.raises(DataError, match=r"no pixel of 2 patches \(patch-0, patch-1 ...\) is labelled"):
         fit(config, tmp_path / "new")
+
+
+def test_a_picture_without_a_label_is_left_out_and_named(config: Path, tmp_path: Path) -> None:
+    write_raster(tmp_path / "train" / "masks" / "patch-1.tif", np.full((1, 64, 64), 255, dtype=np.uint8))
+    said = StringIO()
+    with Progress(said) as progress:
+        train(load_training(config, settings=["folds=null"]), tmp_path / "with", progress)
+    assert "warning: 1 of 2 pictures have no label: patch-1\n" in said.getvalue()
+    for part in ("images", "masks"):
+        (tmp_path / "train" / part / "patch-1.tif").unlink()
+    train(load_training(config, settings=["folds=null"]), tmp_path / "without", Progress(StringIO()))
+    weights = [(tmp_path / out / "tiny.safetensors").read_bytes() for out in ("with", "without")]
+    assert weights[0] == weights[1]
 
 
 def test_more_folds_than_patches_are_refused(config: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def read_patches(protocol: Protocol, dataset: str, data: Path, recipe: Recipe) -
     settings = protocol.dataset(dataset)
     sources = TypeAdapter[Sources](Sources).validate_json(json.dumps(settings["sources"]))
     wanted = Wanted(recipe.card_bands, recipe.label_set, number(settings["pixel_m"]))
-    return read_sources([source.under(data) for source in sources], wanted)
+    return read_sources([source.under(data) for source in sources], wanted).patches
 
 
 def split(protocol: Protocol, dataset: str, fold: int, patches: Sequence[Patch]) -> Split:

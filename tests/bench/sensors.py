@@ -103,11 +103,11 @@ def main() -> None:
     torch.set_num_threads(config.threads)
     recipe = config.recipe
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
-    beside = read_sources(config.data.beside or (), wanted)
+    beside = read_sources(config.data.beside or (), wanted).patches
     held = {out: [patch for patch in beside if fnmatchcase(patch.name, out)] for out in given.out}
     if not held or not all(held.values()):
         raise SystemExit(f"--out takes, also with wildcards: {', '.join(patch.name for patch in beside)}")
-    patches = [*read_sources(config.data.train, wanted), *beside]
+    patches = [*read_sources(config.data.train, wanted).patches, *beside]
     shipped = Predictor.load(resolve(given.model))
     for out, some in held.items():
         scoring = [known_size(patch, recipe.feed.crop.finest_m) for patch in some]

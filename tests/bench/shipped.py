@@ -43,7 +43,7 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
     named = (*config.data.train, *(config.folds.folders if config.folds else ()), *(config.data.beside or ()))
     # A scene is told by its patch's name: both lists may name the same folder.
-    own = {patch.name: patch for patch in read_sources(named, wanted)}
+    own = {patch.name: patch for patch in read_sources(named, wanted).patches}
     held = {patch.name for patch in parts.scored}
     missing = held - own.keys()
     if missing:
