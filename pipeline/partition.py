@@ -68,12 +68,18 @@ class SceneSeams:
             f"  {each.partition}: {each.changed_px} pixels changed, max |dp| {each.largest_dp:.4f}"
             for each in self.differences
         ]
+        begin, cells = _times(self.lines.ratio), _times(self.lines.cell_ratio)
+        moved = "not known, the scene is too small" if isnan(self.shifted_share) else f"{self.shifted_share:.2%}"
         lines += [
-            f"  class changes where windows begin: {self.lines.ratio:.3f} times as often as between other model cells",
-            f"  class changes between model cells: {self.lines.cell_ratio:.3f} times as often as inside of them",
+            f"  class changes where windows begin, beside other lines between the model's cells: {begin}",
+            f"  class changes between the model's cells, beside the inside of them: {cells}",
+            f"  classes that change when the windows move by half a stride: {moved}",
         ]
-        lines.append(f"  classes that change when the windows move by half a stride: {self.shifted_share:.2%}")
         return "\n".join(lines)
+
+
+def _times(ratio: float) -> str:
+    return "not known, too few classes change" if isnan(ratio) else f"{ratio:.3f} times as often"
 
 
 def partitions(workers: Sequence[int], band_rows: Sequence[int]) -> tuple[Partition, ...]:

@@ -54,6 +54,16 @@ def test_a_model_that_drifts_from_call_to_call_is_found_out(tmp_path: Path, monk
     assert found.differences[0].changed_px == 0, "the first partition is compared with itself"
 
 
+def test_what_a_small_scene_cannot_tell_is_said_in_words() -> None:
+    nothing = counted(np.zeros((1, 1), np.uint8), 4, 2)
+    seams = SceneSeams(scene_id="a", pixels=1, differences=(), lines=nothing, shifted_share=float("nan"))
+    assert [line.rpartition(": ")[2] for line in str(seams).splitlines()[1:]] == [
+        "not known, too few classes change",
+        "not known, too few classes change",
+        "not known, the scene is too small",
+    ]
+
+
 def counted(classes: NDArray[np.uint8], stride_px: int, cell_px: int) -> LineRates:
     """Every pair of neighbours, one by one."""
     found = {f"{where}_{what}": 0 for where in ("line", "cell", "other") for what in ("pairs", "changes")}
