@@ -35,7 +35,7 @@ type Source = Annotated[
 type Sources = Annotated[tuple[Source, ...], Field(min_length=1)]
 
 
-class Labels(NamedTuple):
+class Collected(NamedTuple):
     """What sources hold."""
 
     patches: list[Patch]
@@ -44,13 +44,13 @@ class Labels(NamedTuple):
     """Names of those that tell nothing and are left out."""
 
 
-def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> Labels:
+def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> Collected:
     """Read the patches of all sources.
 
     Raises:
         DataError: a source cannot be read, or no pixel of all patches is labelled.
     """
-    found = Labels([], [])
+    found = Collected([], [])
     for patch in chain.from_iterable(source.patches(wanted) for source in sources):
         if bool((patch.labels != IGNORE_ID).any()):
             found.patches.append(patch)

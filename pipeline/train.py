@@ -37,6 +37,9 @@ from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
 from rspipe.pipeline.trainlog import TrainLog
 
+NAMED = 10
+"""Pictures without a label that a warning names; there may be thousands."""
+
 
 def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     """Train, measure and write weights and card; what an interrupted call finished is not done again.
@@ -80,8 +83,9 @@ class _Run:
         wanted = Wanted(self.recipe.card_bands, self.recipe.label_set, self.config.data.pixel_m)
         patches, unlabelled = read_sources(sources, wanted)
         if unlabelled:
-            known = len(patches) + len(unlabelled)
-            self.progress.warn(f"{len(unlabelled)} of {known} pictures have no label: {', '.join(unlabelled)}")
+            count = f"{len(unlabelled)} of {len(patches) + len(unlabelled)}"
+            names = ", ".join(unlabelled[:NAMED]) + (" ..." if len(unlabelled) > NAMED else "")
+            self.progress.warn(f"{count} pictures have no label and are left out: {names}")
         return patches
 
     @property

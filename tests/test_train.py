@@ -266,7 +266,7 @@ def test_a_picture_without_a_label_is_left_out_and_named(config: Path, tmp_path:
     said = StringIO()
     with Progress(said) as progress:
         train(load_training(config, settings=["folds=null"]), tmp_path / "with", progress)
-    assert "warning: 1 of 2 pictures have no label: patch-1\n" in said.getvalue()
+    assert "warning: 1 of 2 pictures have no label and are left out: patch-1\n" in said.getvalue()
     for part in ("images", "masks"):
         (tmp_path / "train" / part / "patch-1.tif").unlink()
     train(load_training(config, settings=["folds=null"]), tmp_path / "without", Progress(StringIO()))
