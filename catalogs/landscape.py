@@ -46,17 +46,19 @@ class Ground(NamedTuple):
     sunward_south: float
 
 
-def tinted(seed: np.uint64, snow_grain: float) -> NDArray[np.float64]:
+def tinted(seed: np.uint64, snow_whiteness: float, snow_grain: float) -> NDArray[np.float64]:
     """Return `REFLECTANCE` with each cover somewhat darker or brighter, and of another colour, under each seed.
 
     Args:
         seed: of the landscape.
-        snow_grain: factor on the last two bands of snow.
+        snow_whiteness: factor on all bands of snow.
+        snow_grain: factor on its last two bands besides.
     """
     shake, covers, bands = np.uint64(key(seed, 14)), *REFLECTANCE.shape
     colour = [[0.07 * bell(shake, cover, band) for band in range(bands)] for cover in range(covers)]
     tone = [[0.15 * bell(shake, cover, bands)] for cover in range(covers)]
     lightness = np.maximum(0.5, 1.0 + np.array(tone) + np.array(colour))
+    lightness[SNOW] *= snow_whiteness
     lightness[SNOW, 4:] *= snow_grain
     tinted_reflectance: NDArray[np.float64] = np.minimum(REFLECTANCE * lightness, 0.9)
     return tinted_reflectance

@@ -30,6 +30,8 @@ MARGIN_SHARE = 0.16
 """Share of the width that the wedge beyond the swath takes from the first row."""
 HAZE_HEIGHT_M = 800.0
 FREEZING_K = 273.0
+GREY = (0.3, 0.9)
+"""Factors on the reflectance of snow that make it ice: young sea ice turns back a third of what fresh snow does."""
 
 _REFLECTANCE = Linear(scale=2e-5, offset=-0.1)
 _KELVIN = Linear(scale=0.01, offset=0.0)
@@ -45,6 +47,18 @@ class SimulatedBlock:
     """(H, W), optical thickness of all layers; NaN outside the swath."""
     labels: NDArray[np.uint8]
     """(H, W), ids of the cloud-thickness legend, 255 outside the swath."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polar:
+    """The polar climate of a training patch."""
+
+    grey_ice: float = 0.0
+    """Probability that grey ice lies where there is snow else."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.grey_ice <= 1.0:
+            raise SceneError(f"polar climate: grey_ice is {self.grey_ice}; it must lie in 0 .. 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +142,13 @@ def compute_block(spec: SimulationSpec, rows: slice, cols: slice) -> SimulatedBl
     return SimulatedBlock(bands=measured.bands, thickness=measured.thickness, labels=measured.labels)
 
 
-def training_patch(seed: int, index: int, size_px: int, pixel_size_m: float, *, polar: bool = False) -> SimulatedBlock:
-    """Return one patch under a landscape, sky and sun of its own."""
+def training_patch(
+    seed: int, index: int, size_px: int, pixel_size_m: float, polar: Polar | None = None
+) -> SimulatedBlock:
+    """Return one patch under a landscape, sky and sun of its own, in a polar climate if one is given."""
     spec = patch_spec(seed, index, size_px, pixel_size_m)
-    if polar:
-        spec = frozen(spec)
+    if polar is not None:
+        spec = frozen(spec, polar)
     return compute_block(spec, slice(0, size_px), slice(0, size_px))
 
 
@@ -151,8 +167,8 @@ def thick_from(block: SimulatedBlock, thickness: float, unsure: float) -> NDArra
     return answer
 
 
-def frozen(spec: SimulationSpec) -> SimulationSpec:
-    """Return the same patch in a polar climate: mostly snow of some grain, at 240 to 275 K under a low sun.
+def frozen(spec: SimulationSpec, polar: Polar) -> SimulationSpec:
+    """Return the same patch in a polar climate: mostly snow or ice of some grain, at 240 to 275 K under a low sun.
 
     Colder snow, that of the ice sheets, has the colours of tall ice cloud: it would teach that such cloud is clear.
     """
@@ -165,7 +181,10 @@ def frozen(spec: SimulationSpec) -> SimulationSpec:
         temperature_k=float(draw.uniform(240.0, 275.0)),
         snow_grain=float(np.clip(np.exp(draw.normal(0.3, 0.6)), 0.3, 3.2)),
     )
-    return replace(spec, land=land, sun_elevation_deg=float(draw.uniform(12.0, 50.0)))
+    sun_elevation_deg = float(draw.uniform(12.0, 50.0))
+    if draw.random() < polar.grey_ice:
+        land = replace(land, snow_whiteness=float(draw.uniform(*GREY)))
+    return replace(spec, land=land, sun_elevation_deg=sun_elevation_deg)
 
 
 def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> SimulationSpec:
@@ -246,7 +265,7 @@ def world_of(spec: SimulationSpec) -> World:
     ground = Ground(
         seed=seed,
         pixel_m=spec.pixel_size_m,
-        reflectance=tinted(seed, land.snow_grain),
+        reflectance=tinted(seed, land.snow_whiteness, land.snow_grain),
         water_above=-_threshold(land.water),
         dry_above=_threshold(land.dry),
         town_above=_threshold(land.town),

@@ -28,12 +28,15 @@ class Land:
     sees the ground."""
     snow_grain: float = 1.0
     """Factor on the shortwave infrared reflectance of snow: fine grains turn back more of it than coarse ones."""
+    snow_whiteness: float = 1.0
+    """Factor on all bands of snow: bare, wet or dirty ice is grey."""
 
     def __post_init__(self) -> None:
         for name in ("water", "dry", "town", "snow"):
             _require(f"land.{name}", getattr(self, name), 0.0, 1.0)
         _require("land.temperature_k", self.temperature_k, 220.0, 320.0)
         _require("land.snow_grain", self.snow_grain, 0.1, 4.0)
+        _require("land.snow_whiteness", self.snow_whiteness, 0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rspipe.catalogs.simulated import thick_from, training_patch
+from rspipe.catalogs.simulated import Polar, thick_from, training_patch
 from rspipe.catalogs.simulation import CHANNELS
 from rspipe.models.acquaint import acquainted
 from rspipe.models.card import ModelCard
@@ -266,7 +266,7 @@ def _simulated_patch(settings: SimulatedPatches, index: int, rows: list[int], co
     # Steps of the golden ratio cover the range of pixel sizes evenly, however many patches there are; those of the
     # plastic number pick the polar ones evenly among all sizes.
     pixel_m = finest_m * (coarsest_m / finest_m) ** (index * 0.6180339887 % 1)
-    polar = index * 0.7548776662 % 1 < settings.polar
-    block = training_patch(settings.seed, index, settings.size_px, pixel_m, polar=polar)
+    polar = Polar(grey_ice=settings.grey_ice) if index * 0.7548776662 % 1 < settings.polar else None
+    block = training_patch(settings.seed, index, settings.size_px, pixel_m, polar)
     labels = thick_from(block, settings.thick_from, settings.unsure)
     return Patch(f"simulated-{index}", torch.from_numpy(block.bands[rows]), torch.from_numpy(labels), pixel_m)

@@ -15,6 +15,7 @@ from rspipe.catalogs.errors import SceneError, SourceError
 from rspipe.catalogs.legends import LEGENDS
 from rspipe.catalogs.radiation import THICK_ID, decay, transmission
 from rspipe.catalogs.simulated import (
+    Polar,
     SimulatedBlock,
     SimulatedReader,
     compute_block,
@@ -220,14 +221,43 @@ def test_training_patches_differ_in_drops_and_vapour() -> None:
 
 def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
     spec = patch_spec(1, 2, 64, 30.0)
-    polar = frozen(spec)
+    polar = frozen(spec, Polar())
     assert polar.clouds == spec.clouds
     assert polar.land.snow >= 0.4
     assert polar.land.temperature_k <= 275.0
-    assert frozen(spec) == polar
-    patch, block = training_patch(1, 2, 64, 30.0, polar=True), whole(polar)
+    assert frozen(spec, Polar()) == polar
+    patch, block = training_patch(1, 2, 64, 30.0, Polar()), whole(polar)
     assert patch.bands.tobytes() == block.bands.tobytes()
     assert patch.labels.tobytes() == block.labels.tobytes()
+
+
+def test_grey_ice_takes_the_place_of_snow_and_changes_nothing_else() -> None:
+    specs = [patch_spec(1, index, 64, 30.0) for index in range(200)]
+    white, mixed = ([frozen(spec, Polar(grey_ice=share)) for spec in specs] for share in (0.0, 0.4))
+    factors = np.array([one.land.snow_whiteness for one in mixed])
+    assert 0.3 < (factors < 1.0).mean() < 0.5
+    assert 0.3 <= factors.min() < 0.35
+    assert all(one.land.snow_whiteness == 1.0 for one in white)
+    assert [replace(one, land=replace(one.land, snow_whiteness=1.0)) for one in mixed] == white
+
+
+def test_grey_ice_turns_back_that_share_of_what_snow_does() -> None:
+    land = Land(water=0.0, dry=0.0, town=0.0, snow=1.0, temperature_k=250.0)
+    plain = SimulationSpec(height_px=64, width_px=64, wedge=False, land=land, clouds=CLEAR)
+    light, grey, dark = (
+        whole(replace(plain, land=replace(land, snow_whiteness=factor))).bands.astype(np.float64)
+        for factor in (0.6, 0.4, 0.2)
+    )
+    # The light of the air is the same over all three: what lies between two of them is the ground's own.
+    np.testing.assert_allclose((light - grey)[:6], (grey - dark)[:6], rtol=0.001, atol=1e-5)
+    assert (light - grey)[:4].min() > 0.1
+    assert np.array_equal(light[7], dark[7])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_of_grey_ice_is_a_share(share: float) -> None:
+    with pytest.raises(SceneError, match="grey_ice is"):
+        Polar(grey_ice=share)
 
 
 def test_cloud_may_count_as_thick_from_another_thickness(block: SimulatedBlock) -> None:
