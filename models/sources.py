@@ -16,6 +16,9 @@ from rspipe.models.labels import IGNORE_ID
 from rspipe.models.pairsource import PairSource
 from rspipe.models.scenesource import SceneSource
 
+NAMED = 10
+"""Pictures without a label that a warning names; there may be thousands."""
+
 
 def _spelled_out(value: Any) -> Any:  # noqa: ANN401  whatever the file holds
     """Let a bare path stand for a folder with images/ and masks/, and a mapping without kind for a folder."""
@@ -42,6 +45,15 @@ class Collected(NamedTuple):
     """Those with a label, in the order in which the sources are named."""
     unlabelled: list[str]
     """Names of those that tell nothing and are left out."""
+
+    @property
+    def warning(self) -> str | None:
+        """What is left out, in words; None if nothing is."""
+        if not self.unlabelled:
+            return None
+        count = f"{len(self.unlabelled)} of {len(self.patches) + len(self.unlabelled)}"
+        names = ", ".join(self.unlabelled[:NAMED]) + (" ..." if len(self.unlabelled) > NAMED else "")
+        return f"{count} pictures have no label and are left out: {names}"
 
 
 def read_sources(sources: Iterable[SourceSpec], wanted: Wanted) -> Collected:

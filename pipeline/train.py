@@ -37,9 +37,6 @@ from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.training import SimulatedPatches, TrainingConfig
 from rspipe.pipeline.trainlog import TrainLog
 
-NAMED = 10
-"""Pictures without a label that a warning names; there may be thousands."""
-
 
 def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
     """Train, measure and write weights and card; what an interrupted call finished is not done again.
@@ -81,12 +78,10 @@ class _Run:
         if not sources:
             return []
         wanted = Wanted(self.recipe.card_bands, self.recipe.label_set, self.config.data.pixel_m)
-        patches, unlabelled = read_sources(sources, wanted)
-        if unlabelled:
-            count = f"{len(unlabelled)} of {len(patches) + len(unlabelled)}"
-            names = ", ".join(unlabelled[:NAMED]) + (" ..." if len(unlabelled) > NAMED else "")
-            self.progress.warn(f"{count} pictures have no label and are left out: {names}")
-        return patches
+        found = read_sources(sources, wanted)
+        if found.warning:
+            self.progress.warn(found.warning)
+        return found.patches
 
     @property
     def lacking(self) -> dict[str, list[int]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from bench.folds import labelled_in
 from labelled import write_raster
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
@@ -72,6 +73,22 @@ def test_a_legend_without_a_name_that_is_told_is_refused(tmp_path: Path) -> None
     write_pair(tmp_path, clouded(), ground())
     with pytest.raises(DataError, match="'cloud' is neither a class nor a group"):
         read(tmp_path, LabelSet.of(legend_of("cloud-thickness"), {}))
+
+
+def test_a_warning_names_the_first_ten_pictures_that_tell_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pair(tmp_path, clouded(), ground(), "a.tif")
+    sources = TypeAdapter[Sources](Sources).validate_python([{"kind": "pairs", "folder": tmp_path, "scale": 0.0001}])
+    wanted = Wanted(BANDS, LABELS, 30.0)
+    assert read_sources(sources, wanted).warning is None
+    for number in range(11):
+        write_pair(tmp_path, ground(), np.full_like(ground(), 7500), f"b{number:02}.tif")
+    names = ", ".join(f"b{number:02}" for number in range(10))
+    said = f"11 of 12 pictures have no label and are left out: {names} ..."
+    assert read_sources(sources, wanted).warning == said
+    assert [patch.name for patch in labelled_in(sources, wanted)] == ["a"]
+    assert capsys.readouterr().err == said + "\n"
 
 
 def test_pairs_that_tell_nothing_are_left_out(tmp_path: Path) -> None:

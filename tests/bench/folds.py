@@ -1,7 +1,8 @@
 """The patches of a data set, and which of them a fold holds back."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter
 
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.folds import dealt_to_folds
-from rspipe.models.labelling import Wanted
+from rspipe.models.labelling import SourceSpec, Wanted
 from rspipe.models.recipe import Recipe
 from rspipe.models.sources import Sources, read_sources
 
@@ -35,7 +36,15 @@ def read_patches(protocol: Protocol, dataset: str, data: Path, recipe: Recipe) -
     settings = protocol.dataset(dataset)
     sources = TypeAdapter[Sources](Sources).validate_json(json.dumps(settings["sources"]))
     wanted = Wanted(recipe.card_bands, recipe.label_set, number(settings["pixel_m"]))
-    return read_sources([source.under(data) for source in sources], wanted).patches
+    return labelled_in([source.under(data) for source in sources], wanted)
+
+
+def labelled_in(sources: Iterable[SourceSpec], wanted: Wanted) -> list[Patch]:
+    """Read the patches of sources; pictures that tell nothing are named on standard error."""
+    found = read_sources(sources, wanted)
+    if found.warning:
+        print(found.warning, file=sys.stderr, flush=True)
+    return found.patches
 
 
 def split(protocol: Protocol, dataset: str, fold: int, patches: Sequence[Patch]) -> Split:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench.folds import labelled_in
 from bench.learned import finished
 from bench.protocol import WORKFLOWS
 from torch import nn
@@ -33,7 +34,6 @@ from rspipe.models.predictor import Predictor
 from rspipe.models.recipe import Recipe
 from rspipe.models.registry import resolve
 from rspipe.models.score import predicted
-from rspipe.models.sources import read_sources
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import TrainingConfig, load_training
 
@@ -103,11 +103,11 @@ def main() -> None:
     torch.set_num_threads(config.threads)
     recipe = config.recipe
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
-    beside = read_sources(config.data.beside or (), wanted).patches
+    beside = labelled_in(config.data.beside or (), wanted)
     held = {out: [patch for patch in beside if fnmatchcase(patch.name, out)] for out in given.out}
     if not held or not all(held.values()):
         raise SystemExit(f"--out takes, also with wildcards: {', '.join(patch.name for patch in beside)}")
-    patches = [*read_sources(config.data.train, wanted).patches, *beside]
+    patches = [*labelled_in(config.data.train, wanted), *beside]
     shipped = Predictor.load(resolve(given.model))
     for out, some in held.items():
         scoring = [known_size(patch, recipe.feed.crop.finest_m) for patch in some]

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from bench.folds import Split
+from bench.folds import Split, labelled_in
 from bench.learned import Outcome, finish_and_score
 from bench.protocol import Cell
 
 from rspipe.models.checkpoint import resume
 from rspipe.models.data import digest_of
 from rspipe.models.labelling import Wanted
-from rspipe.models.sources import read_sources
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import load_training
 
@@ -43,7 +42,7 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
     named = (*config.data.train, *(config.folds.folders if config.folds else ()), *(config.data.beside or ()))
     # A scene is told by its patch's name: both lists may name the same folder.
-    own = {patch.name: patch for patch in read_sources(named, wanted).patches}
+    own = {patch.name: patch for patch in labelled_in(named, wanted)}
     held = {patch.name for patch in parts.scored}
     missing = held - own.keys()
     if missing:
