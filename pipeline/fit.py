@@ -50,6 +50,10 @@ class Fitting:
     threads: int
     init_from: Path | None = None
     """The card whose weights it starts from."""
+    until: int | None = None
+    """After which step it ends; not given: the recipe's last."""
+    begun: "Fitting | None" = None
+    """What it goes on from: the steps that it has in common with others, fitted once."""
 
     @property
     def checkpoints(self) -> Path:
@@ -64,13 +68,14 @@ class Fitting:
         return trainer
 
     def resumed(self, trainer: Trainer) -> Trainer:
-        """Return the trainer, brought to its last checkpoint."""
-        resume(trainer, self.checkpoints, self.digest)
+        """Return the trainer, brought to its last checkpoint, or to that of what it goes on from."""
+        if not resume(trainer, self.checkpoints, self.digest) and self.begun is not None:
+            self.begun.resumed(trainer)
         return trainer
 
 
 def fit(fitting: Fitting, trainer: Trainer, told: Told) -> None:
-    """Train to the last step. What an interrupted call logged after its last checkpoint is cut off and written anew.
+    """Train to the end. What an interrupted call logged after its last checkpoint is cut off and written anew.
 
     Raises:
         DataError: the loss is no number, or a checkpoint belongs to something else.
@@ -82,7 +87,7 @@ def fit(fitting: Fitting, trainer: Trainer, told: Told) -> None:
         log.cut(fitting.name, trainer.step)
     began_s = time.monotonic()
     told(trainer.step)
-    for facts in trainer.run():
+    for facts in trainer.run(fitting.until):
         if first:
             log.step(fitting.name, facts, time.monotonic() - began_s)
             told(trainer.step)

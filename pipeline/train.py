@@ -59,6 +59,7 @@ def train(config: TrainingConfig, output: Path, progress: Progress) -> Path:
         progress.log_to(output / "progress.jsonl")
         run = _Run(config, output, progress, simulated_patches(config))
         own, beside = run.read(config.data.train), run.read(config.data.beside or ())
+        run = replace(run, begun=run.begin(own + beside))
         trainer = run.fit("final", own + beside)
         return run.ship(trainer, own, run.cross_validate(beside))
 
@@ -69,6 +70,8 @@ class _Run:
     output: Path
     progress: Progress
     simulated: list[Patch]
+    begun: Fitting | None = None
+    """The steps that see simulated patches only: the same for the final weights and every fold."""
 
     @property
     def recipe(self) -> Recipe:
@@ -115,28 +118,46 @@ class _Run:
         write_text(done, json.dumps(measured.as_json()) + "\n")
         return measured
 
+    def begin(self, patches: list[Patch]) -> Fitting | None:
+        """Fit the steps that see simulated patches only, so that no run has to repeat them; None if there are none.
+
+        Args:
+            patches: real ones; they change nothing.
+        """
+        steps = self.recipe.feed.simulated_steps
+        if not 0 < steps < self.recipe.optimiser.steps:
+            return None
+        fitting = replace(self._fitting("simulated", []), until=steps)
+        self._carried_out(fitting, patches)
+        return fitting
+
     def fit(self, name: str, patches: list[Patch]) -> Trainer:
-        config, total = self.config, self.recipe.optimiser.steps
-        fitting = Fitting(
+        trainer = self._carried_out(replace(self._fitting(name, patches), begun=self.begun), patches)
+        trainer.settle()
+        return trainer
+
+    def _fitting(self, name: str, patches: list[Patch]) -> Fitting:
+        return Fitting(
             name=name,
             recipe=self.recipe,
             output=self.output,
             digest=self._digest(patches),
-            checkpoint_steps=config.checkpoint_steps,
-            threads=config.threads,
+            checkpoint_steps=self.config.checkpoint_steps,
+            threads=self.config.threads,
             init_from=self._start(),
         )
-        devices, done = devices_of(config.devices, self.recipe.feed.batch), 0
+
+    def _carried_out(self, fitting: Fitting, patches: list[Patch]) -> Trainer:
+        devices, done = devices_of(self.config.devices, self.recipe.feed.batch), 0
 
         def told(step: int) -> None:
             nonlocal done
-            self.progress.advance(name, step - done)
+            self.progress.advance(fitting.name, step - done)
             done = step
 
-        self.progress.start(name, total)
+        self.progress.start(fitting.name, fitting.until or self.recipe.optimiser.steps)
         trainer = fit_on(devices, fitting, (patches, self.simulated), told)
-        self.progress.finish(name)
-        trainer.settle()
+        self.progress.finish(fitting.name)
         return trainer
 
     def _digest(self, patches: Sequence[Patch]) -> str:

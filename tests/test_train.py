@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from io import StringIO
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.errors import CardError, DataError
-from rspipe.models.feed import collated
+from rspipe.models.feed import Batch, Feed, collated
 from rspipe.models.foldersource import FolderSource
+from rspipe.models.folds import dealt_to_folds
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
@@ -147,8 +149,8 @@ def profiles(path: Path, patches: list[Patch]) -> np.ndarray:
     return np.asarray(shown.movedim(1, -1).flatten(0, 2).numpy())
 
 
-def state_of(checkpoints: Path) -> dict[str, str]:
-    found: dict[str, str] = json.loads((checkpoints / "state.json").read_text(encoding="utf-8"))
+def state_of(checkpoints: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((checkpoints / "state.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -190,6 +192,45 @@ def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_rep
     fit(config, tmp_path / "out")
     assert one.with_suffix(".safetensors").read_bytes() == weights
     assert (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
+
+
+def test_runs_that_share_their_simulated_steps_come_to_what_each_would_alone(config: Path, tmp_path: Path) -> None:
+    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
+    fit(config, tmp_path / "shared")
+    checkpoints = tmp_path / "shared" / "checkpoints"
+    assert state_of(checkpoints / "simulated")["step"] == 4
+    settings, patches = load_training(config), [random_patch(seed) for seed in range(3)]
+    dealt = dealt_to_folds([patch.scene for patch in patches], 2, 0)
+    learned = {f"fold-{fold}": [patches[index] for index in np.flatnonzero(dealt != fold)] for fold in range(2)}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for name, some in (learned | {"final": patches[:2]}).items():
+        alone = settings.recipe.trainer(some, simulated_patches(settings))
+        losses = [facts["loss"] for facts in alone.run()]
+        (tensors,) = (load_file(path) for path in (checkpoints / name).glob("*.safetensors"))
+        assert all(torch.equal(tensors[f"average/{key}"], tensor) for key, tensor in alone.average.items())
+        assert logged(tmp_path / "shared", name) == {10: losses[9]}
+    torch.set_num_threads(before)
+
+
+def logged(output: Path, run: str) -> dict[int, float]:
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["run"] == run and "step" in line}
+
+
+def test_only_the_first_run_makes_the_simulated_steps(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, batch = Counter[int](), Feed.batch
+
+    def counted(feed: Feed, step: int) -> Batch:
+        made[step] += 1
+        return batch(feed, step)
+
+    monkeypatch.setattr(Feed, "batch", counted)
+    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
+    fit(config, tmp_path / "shared")
+    assert made == dict.fromkeys(range(4), 1) | dict.fromkeys(range(4, 10), 3)
 
 
 def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> None:

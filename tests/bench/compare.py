@@ -45,7 +45,8 @@ class Runner:
     protocol: Protocol
     data: Path
     csmask: Path | None
-    trained: Path | None
+    trained: Sequence[Path]
+    """Output of `rspipe train` for seed 0, 1 and so on."""
     threads: int
 
     def run(self, cell: Cell, patches: Sequence[Patch]) -> Line:
@@ -83,7 +84,8 @@ class Runner:
             return mask_and_score(self.csmask, names, recipe.legend_classes, parts.scored)
         if "training" in self.protocol.variant(cell.variant):
             training = self.protocol.training(cell.variant)
-            return train_shipped(Shipped(training, self.data, device(), self.trained), parts, cell)
+            trained = self.trained[cell.seed] if cell.seed < len(self.trained) else None
+            return train_shipped(Shipped(training, self.data, device(), trained), parts, cell)
         taught = "teacher" in self.protocol.variant(cell.variant)
         teacher = recipe_of(self.protocol, cell, "teacher") if taught else None
         return train_and_score(recipe_of(self.protocol, cell), parts, device(), teacher)
@@ -178,7 +180,13 @@ def parsed() -> argparse.Namespace:
     running.add_argument("--fold", type=int, action="append")
     running.add_argument("--seed", type=int, action="append")
     running.add_argument("--csmask", type=Path, help="an interpreter that has ukis-csmask")
-    running.add_argument("--trained", type=Path, help="output of rspipe train: its folds need no training")
+    running.add_argument(
+        "--trained",
+        type=Path,
+        action="append",
+        default=[],
+        help="output of rspipe train, which need not be trained again; once for each seed from 0 on",
+    )
     running.add_argument("--threads", type=int, default=1)
     running.set_defaults(command=run)
     table = commands.add_parser("table", help="the tables in Markdown")

@@ -25,8 +25,8 @@ class Shipped:
     """What its folders are relative to."""
     device: str
     trained: Path | None = None
-    """Output of `rspipe train` for the same file: its folds need not be trained again. A checkpoint of another recipe
-    or other patches is refused."""
+    """Output of `rspipe train` for the same file and seed: what it has trained, a fold or the first steps, need not be
+    trained again. A checkpoint of another recipe or other patches is refused."""
 
 
 def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
@@ -51,7 +51,9 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     learned = [patch for name, patch in own.items() if name not in held]
     simulated = simulated_patches(config)
     trainer = recipe.trainer(learned, simulated, device=shipped.device)
-    if shipped.trained and not cell.seed:
-        digest = digest_of(chain(learned, simulated), recipe.digest)
-        resume(trainer, shipped.trained / "checkpoints" / f"fold-{cell.fold}", digest)
+    if shipped.trained:
+        begun = shipped.trained / "checkpoints"
+        whole, first = digest_of(chain(learned, simulated), recipe.digest), digest_of(simulated, recipe.digest)
+        if not resume(trainer, begun / f"fold-{cell.fold}", whole):
+            resume(trainer, begun / "simulated", first)
     return finish_and_score(trainer, recipe, scored)
