@@ -32,9 +32,6 @@ CENTRE_UM: MappingProxyType[str, float] = MappingProxyType(
 
 CLEARED = (0.5, 1.2)
 """How much of the air's light `surface` takes away, relative to `radiation.AIR`: correction is rough."""
-LONGER_WAY = (0.0, 2.0)
-"""How much of the air's light `low_sun` adds, relative to `radiation.AIR`, which is that of a sun at some 45 degrees.
-By single scattering, straight down, there is 1.5 times as much at 20 degrees, 2.4 times at 12, 3.5 times at 8."""
 ROUNDING = 1e-9
 
 
@@ -69,8 +66,6 @@ class AugmentSpec(StrictModel):
     """Largest reflectance in blue that the air adds or takes away; falls with wavelength to the power 1.3."""
     surface: float = Field(default=0.0, ge=0, le=1)
     """Probability that the light of clean air is taken away, more or less of it: as in surface reflectance."""
-    low_sun: float = Field(default=0.0, ge=0, le=1)
-    """Probability that the light of clean air is more: the lower the sun, the longer its way through the air."""
     warming_k: float = Field(default=5.0, ge=0)
     """Deviation of a shift of all temperatures."""
     blur_px: float = Field(default=0.7, ge=0)
@@ -128,8 +123,6 @@ def augmented(patch: Patch, card: Sequence[CardBand], spec: AugmentSpec, rng: np
         bands = blurred(bands, float(rng.uniform(0, spec.blur_px)))
     if spec.surface and rng.random() < spec.surface:
         bands = without_air(bands, card, float(rng.uniform(*CLEARED)))
-    if spec.low_sun and rng.random() < spec.low_sun:
-        bands = with_air(bands, card, float(rng.uniform(*LONGER_WAY)))
     bands = relit(bands, card, spec, rng)
     bands = _without_bands(bands, card, spec, rng)
     labels = patch.labels
@@ -164,23 +157,16 @@ def relit(bands: Tensor, card: Sequence[CardBand], spec: AugmentSpec, rng: np.ra
 
 
 def without_air(bands: Tensor, card: Sequence[CardBand], share: float) -> Tensor:
-    """Take away what clean air adds to reflectances: (bands, H, W) -> (bands, H, W). Black is as dark as it gets."""
+    """Take away what clean air adds to reflectances: (bands, H, W) -> (bands, H, W).
+
+    Light a of the air turns R into a + (1 - a) R. Nothing becomes darker than black.
+    """
+    air = dict(zip(CHANNELS, AIR.tolist(), strict=False))
     rows = []
-    for light, band in zip(_light_of_air(card, share), bands, strict=True):
+    for entry, band in zip(card, bands, strict=True):
+        light = share * air.get(entry.name, 0.0)
         rows.append(((band - light) / (1 - light)).clamp(min=0) if light else band)
     return torch.stack(rows)
-
-
-def with_air(bands: Tensor, card: Sequence[CardBand], share: float) -> Tensor:
-    """Add to reflectances what clean air adds: (bands, H, W) -> (bands, H, W)."""
-    light = torch.tensor(_light_of_air(card, share), dtype=torch.float32)[:, None, None]
-    return torch.addcmul(light, bands, 1 - light)
-
-
-def _light_of_air(card: Sequence[CardBand], share: float) -> list[float]:
-    """Return a for each band: such light turns a reflectance R into a + (1 - a) R."""
-    air = dict(zip(CHANNELS, AIR.tolist(), strict=False))
-    return [share * air.get(entry.name, 0.0) for entry in card]
 
 
 def with_sand(bands: Tensor, labels: Tensor, card: Sequence[CardBand], rng: np.random.Generator) -> Tensor:

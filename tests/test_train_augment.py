@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,17 +10,7 @@ from labelled import BANDS, random_patch
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from rspipe.models.augment import (
-    AugmentSpec,
-    BandSet,
-    augmented,
-    behind_line,
-    blurred,
-    relit,
-    with_air,
-    with_sand,
-    without_air,
-)
+from rspipe.models.augment import AugmentSpec, BandSet, augmented, behind_line, blurred, relit, with_sand, without_air
 from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID
 
@@ -111,31 +100,6 @@ def test_air_is_taken_as_often_as_asked() -> None:
     assert (blue < -0.01).float().mean().item() == pytest.approx(0.25, abs=0.08)
     assert torch.equal(blue < -0.01, nir < -1e-4)
     assert max(cirrus.abs().max(), warmth.abs().max()) < 1e-4
-
-
-def test_air_that_is_added_can_be_taken_again() -> None:
-    ground = torch.rand(4, 8, 8)
-    seen = with_air(ground, BANDS, 1.5)
-    torch.testing.assert_close(seen[0], 0.083 * 1.5 + (1 - 0.083 * 1.5) * ground[0])
-    assert torch.equal(seen[2:], ground[2:])
-    torch.testing.assert_close(without_air(seen, BANDS, 1.5), ground)
-    assert with_air(torch.full((4, 1, 1), torch.nan), BANDS, 1.0).isnan().all()
-
-
-def test_a_low_sun_adds_air_as_often_as_asked_and_as_much_as_scattering_does() -> None:
-    patch, low = random_patch(0), STILL.model_copy(update={"low_sun": 0.25})
-    black = patch.bands.clone()
-    black[:3] = 0.0
-    lifted = [augmented(replace(patch, bands=black), BANDS, low, rng).bands[0, 0, 0] for rng in generators(400)]
-    shares = torch.stack(lifted) / 0.083
-    assert (shares > 0).float().mean().item() == pytest.approx(0.25, abs=0.06)
-
-    def scattered(elevation_deg: float) -> float:
-        """Return Rayleigh's single scattering into the zenith, but for a factor: phase function over the sun's sine."""
-        sine = np.sin(np.radians(elevation_deg))
-        return float((1 + sine**2) / sine)
-
-    assert scattered(11) < (1 + shares.max()) * scattered(45) < scattered(8)
 
 
 def test_warming_moves_only_temperatures_and_all_alike() -> None:
