@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rspipe.models.criterion import Criterion, Loss
@@ -23,6 +23,14 @@ HALVES: MappingProxyType[Precision, torch.dtype] = MappingProxyType(
 )
 
 
+class Restart(StrictModel):
+    """The rate rises and falls a second time."""
+
+    step: int = Field(ge=1)
+    """The first step of the second time."""
+    lr: float = Field(gt=0)
+
+
 class OptimiserSpec(StrictModel):
     """AdamW under Lookahead with a cosine to the floor, and an average of the weights for use."""
 
@@ -30,6 +38,8 @@ class OptimiserSpec(StrictModel):
     lr: float = Field(default=1e-3, gt=0)
     lr_floor: float = Field(default=1e-6, ge=0)
     warmup_steps: int = Field(default=50, ge=0)
+    restart: Restart | None = None
+    """Where what is learned from changes, for instance from simulated patches to real ones."""
     epoch_steps: int = Field(default=1, ge=1)
     """For how many steps a rate of the cosine holds; the papers change it once per epoch."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -39,6 +49,12 @@ class OptimiserSpec(StrictModel):
     """Decay of the exponential moving average of the weights; 0 takes the last ones."""
     precision: Precision = "float32"
     """Of the matrix products in the model; weights, their updates and the loss are float32."""
+
+    @model_validator(mode="after")
+    def _restarts_in_time(self) -> Self:
+        if self.restart is not None and self.restart.step >= self.steps:
+            raise ValueError(f"restart.step: found {self.restart.step}, it must be below steps: {self.steps}")
+        return self
 
 
 class Trainer:
@@ -86,13 +102,16 @@ class Trainer:
         return self.parameters[0].device
 
     def learning_rate(self) -> float:
-        """Return the rate of the coming step: a linear rise, then a cosine to the floor."""
-        spec = self.spec
-        if self.step < spec.warmup_steps:
-            return spec.lr * (self.step + 1) / spec.warmup_steps
-        since = self.step - spec.warmup_steps
-        done = (since - since % spec.epoch_steps) / max(1, spec.steps - spec.warmup_steps)
-        return spec.lr_floor + (spec.lr - spec.lr_floor) * 0.5 * (1 + math.cos(math.pi * done))
+        """Return the rate of the coming step: a linear rise, then a cosine to the floor; after a restart once more."""
+        spec, restart = self.spec, self.spec.restart
+        begin, end, lr = 0, spec.steps if restart is None else restart.step, spec.lr
+        if restart is not None and self.step >= restart.step:
+            begin, end, lr = restart.step, spec.steps, restart.lr
+        since = self.step - begin - spec.warmup_steps
+        if since < 0:
+            return lr * (self.step - begin + 1) / spec.warmup_steps
+        done = (since - since % spec.epoch_steps) / max(1, end - begin - spec.warmup_steps)
+        return spec.lr_floor + (lr - spec.lr_floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     def run(self, until: int | None = None) -> Iterator[dict[str, float]]:
         """Go on to a step, or to the last one; yield each step's loss, the terms of it, and the rate."""

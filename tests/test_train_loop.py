@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from labelled import BANDS, CLASSES, random_patch
+from pydantic import ValidationError
 
 from rspipe.models.checkpoint import resume, save_checkpoint
 from rspipe.models.errors import DataError
@@ -14,7 +15,7 @@ from rspipe.models.normalise import Normaliser
 from rspipe.models.outputs import SegOutput
 from rspipe.models.recipe import Recipe
 from rspipe.models.score import scored
-from rspipe.models.train import OptimiserSpec, Trainer
+from rspipe.models.train import OptimiserSpec, Restart, Trainer
 
 RECIPE = Recipe.model_validate_json(
     """{"legend": "cloud-thickness", "seed": 5,
@@ -114,6 +115,26 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
         trainer.step = step
         rates.append(trainer.learning_rate())
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.000247], rel=1e-2)
+
+
+def test_after_a_restart_the_rate_rises_and_falls_as_in_a_training_of_its_own() -> None:
+    first = OptimiserSpec(steps=110, lr=1.0, warmup_steps=10, epoch_steps=3)
+    second = first.model_copy(update={"steps": 70, "lr": 0.3})
+    both = first.model_copy(update={"steps": 180, "restart": Restart(step=110, lr=0.3)})
+
+    def rates(spec: OptimiserSpec) -> list[float]:
+        trainer, found = fresh(RECIPE.model_copy(update={"optimiser": spec})), []
+        for step in range(spec.steps):
+            trainer.step = step
+            found.append(trainer.learning_rate())
+        return found
+
+    assert rates(both) == rates(first) + rates(second)
+
+
+def test_a_restart_after_the_end_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"restart.step: found 10, it must be below steps: 10"):
+        OptimiserSpec(steps=10, restart=Restart(step=10, lr=0.1))
 
 
 def test_the_average_is_a_moving_one() -> None:
