@@ -1,6 +1,7 @@
 """The shipped recipe on the folds of the comparison: what `rspipe train` would train, without what scores."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from bench.learned import Outcome, finish_and_score
 from bench.protocol import Cell
 
 from rspipe.models.checkpoint import resume
-from rspipe.models.data import digest_of
+from rspipe.models.data import Patch, digest_of
 from rspipe.models.labelling import Wanted
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import load_training
@@ -49,7 +50,7 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
         raise SystemExit(f"{shipped.training.name} names no source of {', '.join(sorted(missing))}")
     scored = [own[name] for name in sorted(held)]
     learned = [patch for name, patch in own.items() if name not in held]
-    simulated = simulated_patches(config)
+    simulated = _simulated(shipped.training, shipped.data)
     trainer = recipe.trainer(learned, simulated, device=shipped.device)
     if shipped.trained:
         begun = shipped.trained / "checkpoints"
@@ -57,3 +58,9 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
         if not resume(trainer, begun / f"fold-{cell.fold}", whole):
             resume(trainer, begun / "simulated", first)
     return finish_and_score(trainer, recipe, scored)
+
+
+@lru_cache(maxsize=1)
+def _simulated(training: Path, data: Path) -> list[Patch]:
+    """Compute the simulated patches of a training file, which are the same for all folds and seeds."""
+    return simulated_patches(load_training(training, data, []))
