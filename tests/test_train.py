@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bench.folds import Split
+from bench.protocol import Cell
+from bench.shipped import Shipped, train_shipped
 from labelled import BANDS, random_patch, write_raster
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix
@@ -231,6 +234,38 @@ def test_only_the_first_run_makes_the_simulated_steps(
     config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
     fit(config, tmp_path / "shared")
     assert made == dict.fromkeys(range(4), 1) | dict.fromkeys(range(4, 10), 3)
+
+
+def test_the_comparison_goes_on_from_what_a_training_has_made(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
+    fit(config, tmp_path / "shared")
+    patches = [random_patch(seed) for seed in range(3)]
+    dealt = dealt_to_folds([patch.scene for patch in patches], 2, 0)
+    parts = Split([], [patches[index] for index in np.flatnonzero(dealt == 0)])
+    made, batch = Counter[int](), Feed.batch
+
+    def counted(feed: Feed, step: int) -> Batch:
+        made[step] += 1
+        return batch(feed, step)
+
+    def scored(trained: Path | None) -> dict[str, list[list[int]]]:
+        made.clear()
+        outcome = train_shipped(Shipped(config, tmp_path, "cpu", trained), parts, Cell("tiny", "shipped", 0, 0))
+        return {name: found.counts.tolist() for name, found in outcome.patches.items()}
+
+    monkeypatch.setattr(Feed, "batch", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole = scored(tmp_path / "shared")
+    assert not made
+    shutil.rmtree(tmp_path / "shared" / "checkpoints" / "fold-0")
+    assert scored(tmp_path / "shared") == whole
+    assert made == dict.fromkeys(range(4, 10), 1)
+    assert scored(None) == whole
+    assert made == dict.fromkeys(range(10), 1)
+    torch.set_num_threads(before)
 
 
 def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> None:
