@@ -1,12 +1,13 @@
 """How the shipped recipe does on pictures of other sensors that it did not learn from.
 
     OMP_NUM_THREADS=1 python -m bench.sensors DATA                  # in tests/: what there is to leave out
-    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, ten minutes of one core
+    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, half an hour of one core
 
 DATA is the folder of real data. NAME may hold wildcards: pictures of a place are left out together. A training learns
 as the recipe says, from `data.train` and from what is beside it but for those, which score: cloud of any thickness, and
 shadow, each against all else where labels tell, at the finest pixels that the recipe knows. What the shipped weights
-say of the same pictures is printed beside it; they learned from them.
+say of the same pictures is printed beside it; they learned from them. --trained OUT, what `rspipe train` has made of
+the same recipe, saves the steps on simulated patches.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch
 from bench.folds import labelled_in
 from bench.learned import finished
 from bench.protocol import WORKFLOWS
+from bench.shipped import begin
 from torch import nn
 
 from rspipe.models.crops import Size, shrunk
@@ -85,10 +87,14 @@ def known_size(patch: Patch, finest_m: float) -> Patch:
     return shrunk(patch, Size(height, width))
 
 
-def trained_without(config: TrainingConfig, patches: Sequence[Patch], out: str) -> nn.Module:
+def trained_without(config: TrainingConfig, patches: Sequence[Patch], out: str, trained: Path | None) -> nn.Module:
     """Train as the recipe says, but for pictures of that name."""
     learned = [patch for patch in patches if not fnmatchcase(patch.name, out)]
-    return finished(config.recipe.trainer(learned, simulated_patches(config))).model
+    simulated = simulated_patches(config)
+    trainer = config.recipe.trainer(learned, simulated)
+    if trained:
+        begin(trainer, config.recipe, simulated, trained)
+    return finished(trainer).model
 
 
 def main() -> None:
@@ -96,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", action="append", default=[], metavar="NAME", help="of the pictures that score")
+    parser.add_argument("--trained", type=Path, metavar="OUT", help="output of rspipe train")
     parser.add_argument("--training", type=Path, default=WORKFLOWS / "train_cloud_thickness.yaml")
     parser.add_argument("--model", default="cloud-thickness", help="what is printed beside it")
     given = parser.parse_args()
@@ -112,7 +119,7 @@ def main() -> None:
     for out, some in held.items():
         scoring = [known_size(patch, recipe.feed.crop.finest_m) for patch in some]
         print(f"{out}, learned from:", *found_in(shipped._model, scoring, recipe), sep="\n  ", flush=True)
-        model = trained_without(config, patches, out)
+        model = trained_without(config, patches, out, given.trained)
         print(f"{out}, left out:", *found_in(model, scoring, recipe), sep="\n  ", flush=True)
 
 

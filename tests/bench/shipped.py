@@ -12,6 +12,8 @@ from bench.protocol import Cell
 from rspipe.models.checkpoint import resume
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.labelling import Wanted
+from rspipe.models.recipe import Recipe
+from rspipe.models.train import Trainer
 from rspipe.pipeline.train import simulated_patches
 from rspipe.pipeline.training import load_training
 
@@ -53,11 +55,15 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     simulated = _simulated(shipped.training, shipped.data)
     trainer = recipe.trainer(learned, simulated, device=shipped.device)
     if shipped.trained:
-        begun = shipped.trained / "checkpoints"
-        whole, first = digest_of(chain(learned, simulated), recipe.digest), digest_of(simulated, recipe.digest)
-        if not resume(trainer, begun / f"fold-{cell.fold}", whole):
-            resume(trainer, begun / "simulated", first)
+        fold = shipped.trained / "checkpoints" / f"fold-{cell.fold}"
+        if not resume(trainer, fold, digest_of(chain(learned, simulated), recipe.digest)):
+            begin(trainer, recipe, simulated, shipped.trained)
     return finish_and_score(trainer, recipe, scored)
+
+
+def begin(trainer: Trainer, recipe: Recipe, simulated: list[Patch], trained: Path) -> None:
+    """Bring a trainer past the steps on simulated patches that `rspipe train` has made for the same recipe."""
+    resume(trainer, trained / "checkpoints" / "simulated", digest_of(simulated, recipe.digest))
 
 
 @lru_cache(maxsize=1)
