@@ -71,6 +71,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
     """Return every tensor of a training by name."""
     tensors = {f"model/{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= {f"average/{name}": tensor for name, tensor in trainer.average.items()}
+    tensors |= {f"before/{name}": tensor for name, tensor in trainer.before.items()}
     tensors |= {f"slow/{index}": tensor for index, tensor in enumerate(trainer.lookahead.slow)}
     for index, entry in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"adam/{index}/{key}": tensor for key, tensor in entry.items()}
@@ -79,6 +80,7 @@ def _tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     trainer.model.load_state_dict(_below(tensors, "model/"))
+    trainer.before = {name: tensor.to(trainer.device) for name, tensor in _below(tensors, "before/").items()}
     with torch.no_grad():
         for name, tensor in _below(tensors, "average/").items():
             trainer.average[name].copy_(tensor)

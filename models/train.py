@@ -29,6 +29,10 @@ class Restart(StrictModel):
     step: int = Field(ge=1)
     """The first step of the second time."""
     lr: float = Field(gt=0)
+    keep: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the weights before that step in those that are used: between weights that know much in general and what
+    few examples made of them lie some that generalise better (Wortsman et al. 2022, Robust fine-tuning of zero-shot
+    models)."""
 
 
 class OptimiserSpec(StrictModel):
@@ -88,6 +92,8 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=optimiser.precision == "float16")
         self.step = 0
+        self.before: dict[str, Tensor] = {}
+        """The weights that would have been used before the restart, from then on."""
         self.start_here()
 
     def start_here(self) -> None:
@@ -119,9 +125,16 @@ class Trainer:
             yield self._advance(batch.to(self.device))
 
     def settle(self) -> None:
-        """Give the model the averaged weights, those that are used; nothing is left to be trained after that."""
-        if self.average:
-            self.model.load_state_dict(self.average)
+        """Give the model the weights that are used; nothing is left to be trained after that."""
+        used, restart = self._used(), self.spec.restart
+        if restart is not None:
+            for name, before in self.before.items():
+                used[name] = torch.lerp(used[name], before, restart.keep)
+        self.model.load_state_dict(used)
+
+    def _used(self) -> dict[str, Tensor]:
+        """Return the averaged weights, or the last ones where there is no average."""
+        return dict(self.average or self.model.state_dict())
 
     def loss(self, batch: Batch) -> Loss:
         """Return what the whole batch costs of which this process has a part."""
@@ -140,6 +153,10 @@ class Trainer:
         return Taught(tuple(self.ranks.gathered(level) for level in maps), valid)
 
     def _advance(self, batch: Batch) -> dict[str, float]:
+        restart = self.spec.restart
+        if restart is not None and restart.keep and self.step == restart.step:
+            used = self._used().items()
+            self.before = {name: tensor.detach().clone() for name, tensor in used if tensor.is_floating_point()}
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate

@@ -132,6 +132,31 @@ def test_after_a_restart_the_rate_rises_and_falls_as_in_a_training_of_its_own() 
     assert rates(both) == rates(first) + rates(second)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_weights_before_a_restart_are_kept_to_a_share(average: float, tmp_path: Path) -> None:
+    recipe = with_optimiser(steps=6, average=average)
+    optimiser = recipe.optimiser.model_copy(update={"restart": Restart(step=3, lr=0.01, keep=0.25)})
+    trainer = fresh(recipe.model_copy(update={"optimiser": optimiser}))
+
+    def now() -> dict[str, torch.Tensor]:
+        used = trainer.average or trainer.model.state_dict()
+        return {name: tensor.detach().double().clone() for name, tensor in used.items()}
+
+    list(trainer.run(3))
+    before = now()
+    list(trainer.run(5))
+    save_checkpoint(trainer, tmp_path, "recipe")
+    trainer = fresh(recipe.model_copy(update={"optimiser": optimiser}))
+    assert resume(trainer, tmp_path, "recipe")
+    list(trainer.run())
+    last = now()
+    trainer.settle()
+    assert any(not torch.equal(before[name], last[name]) for name in last)
+    for name, found in trainer.model.state_dict().items():
+        expected = 0.25 * before[name] + 0.75 * last[name]
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_restart_after_the_end_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"restart.step: found 10, it must be below steps: 10"):
         OptimiserSpec(steps=10, restart=Restart(step=10, lr=0.1))
