@@ -221,41 +221,37 @@ def logged(output: Path, run: str) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines if line["run"] == run and "step" in line}
 
 
-def test_only_the_first_run_makes_the_simulated_steps(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, batch = Counter[int](), Feed.batch
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How often the batch of each step has been made."""
+    counts, batch = Counter[int](), Feed.batch
 
     def counted(feed: Feed, step: int) -> Batch:
-        made[step] += 1
+        counts[step] += 1
         return batch(feed, step)
 
     monkeypatch.setattr(Feed, "batch", counted)
+    return counts
+
+
+def test_only_the_first_run_makes_the_simulated_steps(config: Path, tmp_path: Path, made: Counter[int]) -> None:
     config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
     fit(config, tmp_path / "shared")
     assert made == dict.fromkeys(range(4), 1) | dict.fromkeys(range(4, 10), 3)
 
 
-def test_the_comparison_goes_on_from_what_a_training_has_made(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_comparison_goes_on_from_what_a_training_has_made(config: Path, tmp_path: Path, made: Counter[int]) -> None:
     config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
     fit(config, tmp_path / "shared")
     patches = [random_patch(seed) for seed in range(3)]
     dealt = dealt_to_folds([patch.scene for patch in patches], 2, 0)
     parts = Split([], [patches[index] for index in np.flatnonzero(dealt == 0)])
-    made, batch = Counter[int](), Feed.batch
-
-    def counted(feed: Feed, step: int) -> Batch:
-        made[step] += 1
-        return batch(feed, step)
 
     def scored(trained: Path | None) -> dict[str, list[list[int]]]:
         made.clear()
         outcome = train_shipped(Shipped(config, tmp_path, "cpu", trained), parts, Cell("tiny", "shipped", 0, 0))
         return {name: found.counts.tolist() for name, found in outcome.patches.items()}
 
-    monkeypatch.setattr(Feed, "batch", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     whole = scored(tmp_path / "shared")

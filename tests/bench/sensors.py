@@ -1,7 +1,7 @@
 """How the shipped recipe does on pictures of other sensors that it did not learn from.
 
     OMP_NUM_THREADS=1 python -m bench.sensors DATA                  # in tests/: what there is to leave out
-    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, half an hour of one core
+    OMP_NUM_THREADS=1 python -m bench.sensors DATA --out NAME ...   # one training each, ten minutes of one core
 
 DATA is the folder of real data. NAME may hold wildcards: pictures of a place are left out together. A training learns
 as the recipe says, from `data.train` and from what is beside it but for those, which score: cloud of any thickness, and
