@@ -251,6 +251,7 @@ def test_grey_ice_turns_back_that_share_of_what_snow_does() -> None:
     # The light of the air is the same over all three: what lies between two of them is the ground's own.
     np.testing.assert_allclose((light - grey)[:6], (grey - dark)[:6], rtol=0.001, atol=1e-5)
     assert (light - grey)[:4].min() > 0.1
+    assert (light - grey)[4:6].min() > 0.005  # snow is dark there
     assert np.array_equal(light[7], dark[7])
 
 
