@@ -219,6 +219,15 @@ def test_training_patches_differ_in_drops_and_vapour() -> None:
     assert 0.95 < dryness.max() <= 1.0
 
 
+def test_training_skies_differ_in_density_and_one_in_eight_is_closed() -> None:
+    found = [patch_spec(7, index, 64, 30.0).clouds for index in range(400)]
+    densities, decks = np.array([[one.density, one.deck] for one in found]).T
+    assert (densities.min(), densities.max()) == (0.3, 8.0)
+    assert 1.2 < np.median(densities) < 1.5
+    assert 0.08 < (decks >= 0.9).mean() < 0.16
+    assert ((decks < 0.7) | (decks >= 0.9)).all()
+
+
 def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
     spec = patch_spec(1, 2, 64, 30.0)
     polar = frozen(spec, Polar())
