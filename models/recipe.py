@@ -22,9 +22,9 @@ from rspipe.models.ranks import ALONE, Ranks
 from rspipe.models.segmenter import Segmenter
 from rspipe.models.specs import ModelSpec, StrictModel
 from rspipe.models.teacher import TeacherSpec, teacher_of
-from rspipe.models.train import OptimiserSpec, Trainer
+from rspipe.models.train import OptimiserSpec, Restart, Trainer
 from rspipe.models.unlabelled import Unlabelled, told
-from rspipe.models.weather import Overcast
+from rspipe.models.weather import Overcast, WeatherSpec
 from rspipe.models.weights import sha256_of
 
 GPU_MAKERS = 4
@@ -151,6 +151,16 @@ class Recipe(StrictModel):
     def label_set(self) -> LabelSet:
         """What labels may say."""
         return LabelSet.of(self.legend_classes, self.groups)
+
+    @property
+    def beginning(self) -> "Recipe":
+        """The same recipe, but for what its simulated steps do not depend on: two that agree in it begin alike."""
+        feed = self.feed.model_copy(update={"simulated_share": 0.0, "weather": WeatherSpec()})
+        optimiser, restart = self.optimiser, self.optimiser.restart
+        if restart is not None and restart.step >= feed.simulated_steps:
+            fixed = {"restart": Restart(step=restart.step, lr=optimiser.lr), "steps": restart.step + 1}
+            optimiser = optimiser.model_copy(update=fixed)
+        return self.model_copy(update={"feed": feed, "optimiser": optimiser, "unlabelled": ()})
 
     @property
     def digest(self) -> str:

@@ -127,7 +127,7 @@ class _Run:
         steps = self.recipe.feed.simulated_steps
         if not 0 < steps < self.recipe.optimiser.steps:
             return None
-        fitting = replace(self._fitting("simulated", []), until=steps)
+        fitting = replace(self._fitting("simulated", []), until=steps, digest=self._digest([], self.recipe.beginning))
         self._carried_out(fitting, patches)
         return fitting
 
@@ -160,12 +160,10 @@ class _Run:
         self.progress.finish(fitting.name)
         return trainer
 
-    def _digest(self, patches: Sequence[Patch]) -> str:
-        """Return the SHA-256 over the recipe and every number that is learned from."""
-        start = self._start()
-        return digest_of(
-            chain(patches, self.simulated), self.recipe.digest + (ModelCard.read(start).digest if start else "")
-        )
+    def _digest(self, patches: Sequence[Patch], recipe: Recipe | None = None) -> str:
+        """Return the SHA-256 over the recipe, or another one, and every number that is learned from."""
+        start, settings = self._start(), (recipe or self.recipe).digest
+        return digest_of(chain(patches, self.simulated), settings + (ModelCard.read(start).digest if start else ""))
 
     def _start(self) -> Path | None:
         return None if self.config.init_from is None else resolve(self.config.init_from)

@@ -3,27 +3,23 @@
 import json
 import re
 import shutil
-from collections import Counter
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bench.folds import Split
-from bench.protocol import Cell
-from bench.shipped import Shipped, train_shipped
 from labelled import BANDS, random_patch, write_raster
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix
+from tinytraining import fit
 
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.errors import CardError, DataError
-from rspipe.models.feed import Batch, Feed, collated
+from rspipe.models.feed import collated
 from rspipe.models.foldersource import FolderSource
-from rspipe.models.folds import dealt_to_folds
 from rspipe.models.normalise import Normaliser
 from rspipe.models.predictor import Predictor
 from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
@@ -76,14 +72,6 @@ def config(finished: Path, tmp_path: Path) -> Path:
     """A copy of it all, to be changed; `out` beside the training file is finished."""
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return tmp_path / "tiny.yaml"
-
-
-def fit(config: Path, output: Path) -> Path:
-    before = torch.get_num_threads()
-    with Progress(verbosity=-1) as progress:
-        card = train(load_training(config), output, progress)
-    torch.set_num_threads(before)
-    return card
 
 
 def test_training_ships_weights_that_the_predictor_takes(finished: Path) -> None:
@@ -195,73 +183,6 @@ def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_rep
     fit(config, tmp_path / "out")
     assert one.with_suffix(".safetensors").read_bytes() == weights
     assert (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").count("fold-") == log
-
-
-def test_runs_that_share_their_simulated_steps_come_to_what_each_would_alone(config: Path, tmp_path: Path) -> None:
-    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
-    fit(config, tmp_path / "shared")
-    checkpoints = tmp_path / "shared" / "checkpoints"
-    assert state_of(checkpoints / "simulated")["step"] == 4
-    settings, patches = load_training(config), [random_patch(seed) for seed in range(3)]
-    dealt = dealt_to_folds([patch.scene for patch in patches], 2, 0)
-    learned = {f"fold-{fold}": [patches[index] for index in np.flatnonzero(dealt != fold)] for fold in range(2)}
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name, some in (learned | {"final": patches[:2]}).items():
-        alone = settings.recipe.trainer(some, simulated_patches(settings))
-        losses = [facts["loss"] for facts in alone.run()]
-        (tensors,) = (load_file(path) for path in (checkpoints / name).glob("*.safetensors"))
-        assert all(torch.equal(tensors[f"average/{key}"], tensor) for key, tensor in alone.average.items())
-        assert logged(tmp_path / "shared", name) == {10: losses[9]}
-    torch.set_num_threads(before)
-
-
-def logged(output: Path, run: str) -> dict[int, float]:
-    lines = [json.loads(line) for line in (output / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {line["step"]: line["loss"] for line in lines if line["run"] == run and "step" in line}
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often the batch of each step has been made."""
-    counts, batch = Counter[int](), Feed.batch
-
-    def counted(feed: Feed, step: int) -> Batch:
-        counts[step] += 1
-        return batch(feed, step)
-
-    monkeypatch.setattr(Feed, "batch", counted)
-    return counts
-
-
-def test_only_the_first_run_makes_the_simulated_steps(config: Path, tmp_path: Path, made: Counter[int]) -> None:
-    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
-    fit(config, tmp_path / "shared")
-    assert made == dict.fromkeys(range(4), 1) | dict.fromkeys(range(4, 10), 3)
-
-
-def test_the_comparison_goes_on_from_what_a_training_has_made(config: Path, tmp_path: Path, made: Counter[int]) -> None:
-    config.write_text(TINY.replace("feed: {batch: 2,", "feed: {batch: 2, simulated_steps: 4,"), encoding="utf-8")
-    fit(config, tmp_path / "shared")
-    patches = [random_patch(seed) for seed in range(3)]
-    dealt = dealt_to_folds([patch.scene for patch in patches], 2, 0)
-    parts = Split([], [patches[index] for index in np.flatnonzero(dealt == 0)])
-
-    def scored(trained: Path | None) -> dict[str, list[list[int]]]:
-        made.clear()
-        outcome = train_shipped(Shipped(config, tmp_path, "cpu", trained), parts, Cell("tiny", "shipped", 0, 0))
-        return {name: found.counts.tolist() for name, found in outcome.patches.items()}
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    whole = scored(tmp_path / "shared")
-    assert not made
-    shutil.rmtree(tmp_path / "shared" / "checkpoints" / "fold-0")
-    assert scored(tmp_path / "shared") == whole
-    assert made == dict.fromkeys(range(4, 10), 1)
-    assert scored(None) == whole
-    assert made == dict.fromkeys(range(10), 1)
-    torch.set_num_threads(before)
 
 
 def test_a_checkpoint_of_other_data_is_refused(config: Path, tmp_path: Path) -> None:

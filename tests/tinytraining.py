@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import torch
 from labelled import BANDS, random_patch, write_raster
+
+from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.train import train
+from rspipe.pipeline.training import load_training
 
 TINY = """
 name: tiny
@@ -34,3 +39,12 @@ def write_training(folder: Path) -> Path:
             write_raster(folder / part / "masks" / f"{patch.name}.tif", patch.labels.numpy()[None])
     (folder / "tiny.yaml").write_text(TINY, encoding="utf-8")
     return folder / "tiny.yaml"
+
+
+def fit(config: Path, output: Path, *changed: str) -> Path:
+    """Carry a training out, some settings changed; return the card."""
+    before = torch.get_num_threads()
+    with Progress(verbosity=-1) as progress:
+        card = train(load_training(config, None, changed), output, progress)
+    torch.set_num_threads(before)
+    return card

@@ -63,7 +63,7 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
 
 def begin(trainer: Trainer, recipe: Recipe, simulated: list[Patch], trained: Path) -> None:
     """Bring a trainer past the steps on simulated patches that `rspipe train` has made for the same recipe."""
-    resume(trainer, trained / "checkpoints" / "simulated", digest_of(simulated, recipe.digest))
+    resume(trainer, trained / "checkpoints" / "simulated", digest_of(simulated, recipe.beginning.digest))
 
 
 @lru_cache(maxsize=1)
