@@ -23,8 +23,6 @@ class Sky(NamedTuple):
     cumulus_above: float
     deck_above: float
     cirrus_above: float
-    density: float
-    """As of `simulation.Clouds`."""
     cumulus_size_m: float
     street: float
     wind_east: float
@@ -50,7 +48,7 @@ def cumulus_thickness(sky: Sky, x_m: float, y_m: float) -> float:
         return 0.0
     cell = fractal(key(sky.seed, 23), x_m, y_m, Spectrum(sky.cumulus_size_m, sky.pixel_m, 0.58))
     rise = gate + 0.835 * cell - sky.cumulus_above
-    return sky.density * rise * (5.0 + 45.0 * rise) if rise > 0.0 else 0.0
+    return rise * (5.0 + 45.0 * rise) if rise > 0.0 else 0.0
 
 
 @compiled
@@ -63,7 +61,7 @@ def deck_thickness(sky: Sky, x_m: float, y_m: float) -> float:
     across = y_m * sky.wind_east - x_m * sky.wind_south
     rolls = fractal(key(sky.seed, 25), 0.7 * along, across, Spectrum(2600.0, sky.pixel_m, 0.55))
     rise = sheet + 0.22 * rolls
-    return sky.density * (16.0 * smooth_step(0.0, 0.5, rise) * max(0.2, 1.0 + 0.35 * rolls) + 9.0 * max(0.0, rise))
+    return 16.0 * smooth_step(0.0, 0.5, rise) * max(0.2, 1.0 + 0.35 * rolls) + 9.0 * max(0.0, rise)
 
 
 @compiled

@@ -21,15 +21,11 @@ REFLECTANCE = np.array(
         [0.070, 0.105, 0.145, 0.220, 0.270, 0.235],
         [0.125, 0.195, 0.290, 0.370, 0.450, 0.410],
         [0.085, 0.105, 0.115, 0.195, 0.205, 0.175],
-        [0.800, 0.790, 0.800, 0.760, 0.090, 0.090],
+        [0.800, 0.790, 0.800, 0.760, 0.090, 0.075],
     ]
 )
 """Ground reflectance, one row per cover; chosen by eye to meet Landsat 8 scenes of such places."""
 
-_COLOUR = np.array([0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.02])
-"""How much the bands of each cover differ between landscapes, each by itself; snow is white everywhere."""
-_SNOW_SLOPE = 0.18
-"""How much the second shortwave infrared band of snow differs from the first, by its grain and wetness."""
 _WARMTH_K = np.array([-5.0, -4.0, -3.0, -1.0, 3.0, 7.0, 12.0, 4.0, -16.0])
 _FIELD_M = 420.0
 
@@ -45,10 +41,6 @@ class Ground(NamedTuple):
     dry_above: float
     town_above: float
     snow_above: float
-    snow_relief: float
-    """As of `simulation.Land`."""
-    woods: float
-    """As of `simulation.Land`."""
     temperature_k: float
     sunward_east: float
     sunward_south: float
@@ -63,12 +55,11 @@ def tinted(seed: np.uint64, snow_whiteness: float, snow_grain: float) -> NDArray
         snow_grain: factor on its last two bands besides.
     """
     shake, covers, bands = np.uint64(key(seed, 14)), *REFLECTANCE.shape
-    colour = [[_COLOUR[cover] * bell(shake, cover, band) for band in range(bands)] for cover in range(covers)]
+    colour = [[0.07 * bell(shake, cover, band) for band in range(bands)] for cover in range(covers)]
     tone = [[0.15 * bell(shake, cover, bands)] for cover in range(covers)]
     lightness = np.maximum(0.5, 1.0 + np.array(tone) + np.array(colour))
     lightness[SNOW] *= snow_whiteness
     lightness[SNOW, 4:] *= snow_grain
-    lightness[SNOW, 5] *= max(0.5, 1.0 + _SNOW_SLOPE * bell(shake, SNOW, bands + 1))
     tinted_reflectance: NDArray[np.float64] = np.minimum(REFLECTANCE * lightness, 0.9)
     return tinted_reflectance
 
@@ -140,11 +131,10 @@ def _cover(ground: Ground, x_m: float, y_m: float, cover: NDArray[np.float64]) -
     _cover_land(ground, x_m, y_m, cover)
     step_m = 2.0 * ground.pixel_m
     uphill = _hill(ground, x_m + step_m * ground.sunward_east, y_m + step_m * ground.sunward_south) - hill
-    _over(cover, SNOW, smooth_step(0.0, 0.25, height - ground.snow_above) * (1.0 - ground.woods * cover[FOREST]))
+    _over(cover, SNOW, smooth_step(0.0, 0.25, height - ground.snow_above))
     _over(cover, SAND, 0.7 * smooth_step(-0.06, 0.0, depth))
     _over(cover, SHALLOW_WATER, smooth_step(0.0, 0.05, depth))
-    steep = (1.0 - cover[SNOW] * (1.0 - ground.snow_relief)) * smooth_step(0.0, 1.5, -depth)
-    return float(min(1.6, max(0.4, 1.0 - uphill * 160.0 / step_m * steep)))
+    return min(1.6, max(0.4, 1.0 - uphill * 160.0 / step_m * smooth_step(0.0, 1.5, -depth)))
 
 
 @compiled
@@ -155,7 +145,7 @@ def ground_at(ground: Ground, row: int, column: int, cover: NDArray[np.float64],
     water = cover[DEEP_WATER] + cover[SHALLOW_WATER]
     broad = 0.15 * fractal(key(ground.seed, 10), x_m, y_m, Spectrum(2400.0, ground.pixel_m, 0.68))
     tone = broad + (0.02 + 0.14 * cover[TOWN]) * bell(key(ground.seed, 11), row, column)
-    bright = lit * max(0.3, 1.0 + (1.0 - 0.8 * water - (1.0 - 0.3 * ground.snow_relief) * cover[SNOW]) * tone)
+    bright = lit * max(0.3, 1.0 + (1.0 - 0.8 * water - 0.7 * cover[SNOW]) * tone)
     warmth_k = 0.0
     for index in range(9):
         warmth_k += cover[index] * _WARMTH_K[index]

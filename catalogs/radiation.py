@@ -33,19 +33,6 @@ SHORTWAVE_INFRARED = 4
 SCATTER_BACK = 0.075
 """Half of 1 - g, with g = 0.85: two-stream transmission 1 / (1 + 0.075 tau) (Bohren 1987)."""
 
-TRAPPED = 0.7
-"""Share of the light from below a cloud that meets the cloud, is thrown back and lights the ground again: all of it
-under a closed sheet, little under a small cloud."""
-
-OZONE = np.array([0.006, 0.031, 0.018, 0.0, 0.0, 0.0])
-"""Optical depth of the ozone layer (300 DU, Chappuis band; cross sections of Gorshelev et al. 2014)."""
-
-USUAL_PATH = 1.414
-"""Length of the sun's way through the air, in its height, for which `AIR` and all colours stand: at 45 degrees."""
-
-DROPS_K, CRYSTALS_K = 268.0, 238.0
-"""Clouds are of water above the first, of ice below the second."""
-
 _SLANT = 0.213
 """Columns per row by which the edge of the swath leans: the track of a polar orbit at 40 degrees latitude."""
 LAPSE_K_M = 0.0065
@@ -72,12 +59,6 @@ class World(NamedTuple):
     """Width of the part beyond the swath in the first row, at the left; in the last row, at the right."""
     height_px: int
     width_px: int
-    air: NDArray[np.float64]
-    """(6,): reflectance of the clean air under this sun."""
-    clearness: NDArray[np.float64]
-    """(6,): what that air leaves of the light, over what the usual one does."""
-    ozone: NDArray[np.float64]
-    """(6,): what ozone leaves of it, likewise."""
     vapour_glow: float
     """Reflectance of the cirrus band above the lowest ground."""
     grain: float
@@ -99,18 +80,6 @@ class Measured(NamedTuple):
 def transmission(thickness: float) -> float:
     """Return the share of light that a layer of that optical thickness lets through, diffuse light included."""
     return 1.0 / (1.0 + SCATTER_BACK * thickness)
-
-
-@compiled
-def absorbing(deep: float, thickness: float) -> tuple[float, float]:
-    """Return the shares of light that a layer turns back and lets through, if an endless one turns back `deep`.
-
-    The two-stream solution with absorption (Bohren 1987): thin layers turn back as much as white ones do, thick ones no
-    more than `deep`.
-    """
-    left = decay(SCATTER_BACK * thickness * (1.0 - deep * deep) / (2.0 * deep))
-    whole = 1.0 - deep * deep * left * left
-    return deep * (1.0 - left * left) / whole, (1.0 - deep * deep) * left / whole
 
 
 @compiled
@@ -143,17 +112,16 @@ def _through_layers(world: World, lit: float, thickness: NDArray[np.float64], fo
         if thickness[layer] > 0.0:
             height_m = world.sky.height_m[layer]
             through = transmission(thickness[layer])
-            cloud_k = max(212.0, world.ground.temperature_k - 2.0 - LAPSE_K_M * height_m)
-            ice = smooth_step(-DROPS_K, -CRYSTALS_K, -cloud_k)
+            ice = smooth_step(3500.0, 7000.0, height_m)
             for band in range(6):
                 cloud = WATER_CLOUD[band] + ice * (ICE_CLOUD[band] - WATER_CLOUD[band])
-                back, passed = cloud * (1.0 - through), through
                 if band >= SHORTWAVE_INFRARED:
-                    back, passed = absorbing(min(0.98, cloud * world.grain), thickness[layer])
-                found[band] = found[band] * passed + lit * back
+                    cloud *= world.grain
+                found[band] = found[band] * through + lit * cloud * (1.0 - through)
             above_vapour = smooth_step(500.0, 10_000.0, height_m)
             found[6] = found[6] * through + world.dryness * 0.9 * above_vapour * above_vapour * (1.0 - through)
             warm = decay(ABSORPTION * thickness[layer])
+            cloud_k = max(212.0, world.ground.temperature_k - 2.0 - LAPSE_K_M * height_m)
             found[7] = found[7] * warm + cloud_k * (1.0 - warm)
 
 
@@ -177,9 +145,8 @@ def _upwelling(world: World, ground: NDArray[np.float64], shade: float, found: N
     """Write what leaves the ground and the clean air above it, eight numbers, to `found`."""
     lost = 1.0 - transmission(shade)
     for band in range(6):
-        air = world.air[band] * (1.0 - 0.15 * lost)
-        light = (1.0 - (1.0 - SKYLIGHT[band]) * lost) / (1.0 - TRAPPED * lost * ground[band])
-        found[band] = air + world.clearness[band] * ground[band] * light
+        air = AIR[band] * (1.0 - 0.15 * lost)
+        found[band] = air + ground[band] * (1.0 - (1.0 - SKYLIGHT[band]) * lost)
     found[6] = world.vapour_glow * (1.0 + ground[3])
     found[7] = ground[6] - 5.0 * lost
 
@@ -188,8 +155,6 @@ def _upwelling(world: World, ground: NDArray[np.float64], shade: float, found: N
 def _write(world: World, found: NDArray[np.float64], place: tuple[int, int], pixel: NDArray[np.float32]) -> None:
     """Write a pixel's eight numbers as a sensor with noise sees them."""
     row, column = place
-    for band in range(6):
-        found[band] *= world.ozone[band]
     for band in range(7):
         deviation = world.sensor_noise * (0.2 + found[band])
         pixel[band] = found[band] + deviation * bell(key(world.seed, 40 + band), row, column)

@@ -18,7 +18,7 @@ from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.landscape import Ground, tinted
 from rspipe.catalogs.legends import NODATA_ID
 from rspipe.catalogs.noise import key, uniform
-from rspipe.catalogs.radiation import AIR, OZONE, THICK_ID, THIN_ID, USUAL_PATH, Measured, World, measure
+from rspipe.catalogs.radiation import THICK_ID, THIN_ID, Measured, World, measure
 from rspipe.catalogs.scene import Band, Grid, Linear, Scene, SimulatedBand
 from rspipe.catalogs.simulation import CHANNELS, Clouds, Land, SimulationSpec
 
@@ -30,9 +30,6 @@ MARGIN_SHARE = 0.16
 """Share of the width that the wedge beyond the swath takes from the first row."""
 HAZE_HEIGHT_M = 800.0
 FREEZING_K = 273.0
-OVERCAST = 0.12
-"""Share of the training patches below a closed deck. What is bright all over is cloud far more often than snow, and
-where bands are few nothing else tells."""
 GREY = (0.3, 0.9)
 """Factors on the reflectance of snow that make it ice: young sea ice turns back a third of what fresh snow does."""
 
@@ -58,13 +55,10 @@ class Polar:
 
     grey_ice: float = 0.0
     """Probability that grey ice lies where there is snow else."""
-    ice_sheet: float = 0.0
-    """Probability of an ice sheet: nothing but smooth snow of 212 to 252 K, under a sun of 10 to 35 degrees."""
 
     def __post_init__(self) -> None:
-        for name in ("grey_ice", "ice_sheet"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise SceneError(f"polar climate: {name} is {getattr(self, name)}; it must lie in 0 .. 1")
+        if not 0.0 <= self.grey_ice <= 1.0:
+            raise SceneError(f"polar climate: grey_ice is {self.grey_ice}; it must lie in 0 .. 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +168,9 @@ def thick_from(block: SimulatedBlock, thickness: float, unsure: float) -> NDArra
 
 
 def frozen(spec: SimulationSpec, polar: Polar) -> SimulationSpec:
-    """Return the same patch in a polar climate: mostly snow or ice of some grain, of 224 to 259 K, under a low sun.
+    """Return the same patch in a polar climate: mostly snow or ice of some grain, at 240 to 275 K under a low sun.
 
-    Colder snow is that of ice sheets alone. It has the colours of tall ice cloud, but for what ozone takes on the long
-    way of a low sun, and is smoother.
+    Colder snow, that of the ice sheets, has the colours of tall ice cloud: it would teach that such cloud is clear.
     """
     draw = np.random.default_rng(spec.seed)
     land = Land(
@@ -188,19 +181,10 @@ def frozen(spec: SimulationSpec, polar: Polar) -> SimulationSpec:
         temperature_k=float(draw.uniform(240.0, 275.0)),
         snow_grain=float(np.clip(np.exp(draw.normal(0.3, 0.6)), 0.3, 3.2)),
     )
-    land = replace(land, woods=float(draw.uniform(0.0, 0.9)), snow_relief=_drawn_relief(draw, 0.05, 1.0))
     sun_elevation_deg = float(draw.uniform(12.0, 50.0))
-    if draw.random() < polar.ice_sheet:
-        land = replace(land, water=0.0, snow=1.0, woods=0.0, temperature_k=float(draw.uniform(228.0, 268.0)))
-        land = replace(land, snow_relief=_drawn_relief(draw, 0.02, 0.3))
-        sun_elevation_deg = float(draw.uniform(10.0, 35.0))
     if draw.random() < polar.grey_ice:
         land = replace(land, snow_whiteness=float(draw.uniform(*GREY)))
     return replace(spec, land=land, sun_elevation_deg=sun_elevation_deg)
-
-
-def _drawn_relief(draw: np.random.Generator, least: float, most: float) -> float:
-    return float(np.exp(draw.uniform(np.log(least), np.log(most))))
 
 
 def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> SimulationSpec:
@@ -212,12 +196,12 @@ def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> Simu
     def share(likely: float, most: float) -> float:
         return float(draw.uniform(0.02, most)) if draw.random() < likely else 0.0
 
-    spec = SimulationSpec(
+    return SimulationSpec(
         seed=int(draw.integers(2**62)),
         height_px=size_px,
         width_px=size_px,
         pixel_size_m=pixel_size_m,
-        sun_elevation_deg=float(draw.uniform(10.0, 45.0) if cold else draw.uniform(22.0, 68.0)),
+        sun_elevation_deg=float(draw.uniform(22.0, 68.0)),
         sun_azimuth_deg=float(draw.uniform(90.0, 270.0)),
         wedge=False,
         land=Land(
@@ -226,7 +210,6 @@ def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> Simu
             town=share(0.4, 0.3),
             snow=share(0.8, 1.0) if cold else share(0.1, 0.1),
             temperature_k=float(np.clip(temperature_k, 255.0, 312.0)),
-            woods=float(draw.uniform(0.0, 0.9)),
         ),
         clouds=Clouds(
             haze=share(0.4, 0.6),
@@ -241,17 +224,8 @@ def patch_spec(seed: int, index: int, size_px: int, pixel_size_m: float) -> Simu
             wind_azimuth_deg=float(draw.uniform(0.0, 360.0)),
             grain=drawn_grain(draw),
             dryness=drawn_dryness(draw),
-            density=drawn_density(draw),
         ),
     )
-    if draw.random() < OVERCAST:
-        return replace(spec, clouds=replace(spec.clouds, deck=float(draw.uniform(0.9, 1.0))))
-    return spec
-
-
-def drawn_density(draw: np.random.Generator) -> float:
-    """Draw a `Clouds.density`: the thickest part of a deck turns back from 0.4 to 0.95."""
-    return float(np.clip(np.exp(draw.normal(0.3, 0.8)), 0.3, 8.0))
 
 
 def drawn_grain(draw: np.random.Generator) -> float:
@@ -288,8 +262,6 @@ def world_of(spec: SimulationSpec) -> World:
     land, clouds = spec.land, spec.clouds
     seed = np.uint64(spec.seed)
     azimuth, wind = radians(spec.sun_azimuth_deg), radians(clouds.wind_azimuth_deg)
-    path = 1.0 / sin(radians(spec.sun_elevation_deg))
-    air = _air_at(path)
     ground = Ground(
         seed=seed,
         pixel_m=spec.pixel_size_m,
@@ -298,8 +270,6 @@ def world_of(spec: SimulationSpec) -> World:
         dry_above=_threshold(land.dry),
         town_above=_threshold(land.town),
         snow_above=_threshold(land.snow),
-        snow_relief=land.snow_relief,
-        woods=land.woods,
         temperature_k=land.temperature_k,
         sunward_east=sin(azimuth),
         sunward_south=-cos(azimuth),
@@ -312,7 +282,6 @@ def world_of(spec: SimulationSpec) -> World:
         cumulus_above=_threshold(clouds.cumulus),
         deck_above=_threshold(clouds.deck),
         cirrus_above=_threshold(clouds.cirrus),
-        density=clouds.density,
         cumulus_size_m=clouds.cumulus_size_m,
         street=clouds.street,
         wind_east=sin(wind),
@@ -326,21 +295,11 @@ def world_of(spec: SimulationSpec) -> World:
         margin_px=MARGIN_SHARE * spec.width_px if spec.wedge else -inf,
         height_px=spec.height_px,
         width_px=spec.width_px,
-        air=air,
-        clearness=1.0 - (air - AIR),
-        ozone=np.exp(-OZONE * (path - USUAL_PATH)),
         vapour_glow=_vapour_glow(seed, land.temperature_k),
         grain=clouds.grain,
         dryness=clouds.dryness,
         sensor_noise=0.0012,
     )
-
-
-def _air_at(path: float) -> NDArray[np.float64]:
-    """Return the reflectance (6,) of clean air for a length of the sun's way through it, in its height."""
-    scattered = AIR / (1.0 - AIR) * path / USUAL_PATH
-    air: NDArray[np.float64] = scattered / (1.0 + scattered)
-    return air
 
 
 def _vapour_glow(seed: np.uint64, temperature_k: float) -> float:
@@ -349,7 +308,7 @@ def _vapour_glow(seed: np.uint64, temperature_k: float) -> float:
     The colder the air, the less vapour it holds: snow shows at about 0.2 at 220 K, 0.03 at 255 K, 0.01 at freezing.
     """
     chance = uniform(np.uint64(key(seed, 48)), 0, 0)
-    dry = 0.1 * 2.0 ** ((235.0 - temperature_k) / 12.0) if temperature_k < FREEZING_K else 0.0
+    dry = 0.1 * 2.0 ** ((219.0 - temperature_k) / 12.0) if temperature_k < FREEZING_K else 0.0
     return 0.001 + 0.005 * chance**3 + dry * (0.5 + chance)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 
 from rspipe.catalogs.errors import SourceError
 
-VERSION = 3
+VERSION = 2
 """Part of every key: raised when the same specification would give other pixels."""
 CHANNELS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus", "lwir11")
 """The bands of every simulated scene, in the order in which they are computed."""
@@ -30,15 +30,11 @@ class Land:
     """Factor on the shortwave infrared reflectance of snow: fine grains turn back more of it than coarse ones."""
     snow_whiteness: float = 1.0
     """Factor on all bands of snow: bare, wet or dirty ice is grey."""
-    snow_relief: float = 1.0
-    """How much of a mountain's relief snow has: next to none on ice sheets."""
-    woods: float = 0.0
-    """Share of a forest that stands out of the snow in it."""
 
     def __post_init__(self) -> None:
-        for name in ("water", "dry", "town", "snow", "snow_relief", "woods"):
+        for name in ("water", "dry", "town", "snow"):
             _require(f"land.{name}", getattr(self, name), 0.0, 1.0)
-        _require("land.temperature_k", self.temperature_k, 210.0, 320.0)
+        _require("land.temperature_k", self.temperature_k, 220.0, 320.0)
         _require("land.snow_grain", self.snow_grain, 0.1, 4.0)
         _require("land.snow_whiteness", self.snow_whiteness, 0.1, 1.0)
 
@@ -51,8 +47,6 @@ class Clouds:
     cumulus: float = 0.2
     deck: float = 0.08
     cirrus: float = 0.2
-    density: float = 1.0
-    """Factor on the optical thickness of cumulus and deck."""
     cumulus_height_m: float = 1600.0
     cumulus_size_m: float = 3200.0
     """Wavelength of the coarsest cells."""
@@ -71,7 +65,6 @@ class Clouds:
             _require(f"clouds.{name}", getattr(self, name), 0.0, 1.0)
         for name in ("cumulus_height_m", "deck_height_m", "cirrus_height_m"):
             _require(f"clouds.{name}", getattr(self, name), 100.0, 18_000.0)
-        _require("clouds.density", self.density, 0.1, 20.0)
         _require("clouds.cumulus_size_m", self.cumulus_size_m, 300.0, 50_000.0)
         _require("clouds.wind_azimuth_deg", self.wind_azimuth_deg, 0.0, 360.0)
         _require("clouds.grain", self.grain, 0.1, 1.6)

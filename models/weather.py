@@ -14,8 +14,6 @@ from rspipe.catalogs.radiation import (
     ABSORPTION,
     AIR,
     CLEAR_ID,
-    CRYSTALS_K,
-    DROPS_K,
     ICE_CLOUD,
     LAPSE_K_M,
     SCATTER_BACK,
@@ -24,7 +22,6 @@ from rspipe.catalogs.radiation import (
     SKYLIGHT,
     THICK_ID,
     THIN_ID,
-    TRAPPED,
     WATER_CLOUD,
 )
 from rspipe.catalogs.simulated import drawn_dryness, drawn_grain
@@ -103,9 +100,9 @@ class Light:
 class Layer(NamedTuple):
     """One layer of a sky."""
 
-    thickness: Plane
+    passed: Plane
+    """The share of light that it lets through."""
     height_m: float
-    kelvin: float
     lit: Plane
     """How bright its top is."""
 
@@ -127,10 +124,9 @@ def veiled(bands: Plane, ground: NDArray[np.bool_], sky: SkyBlock, light: Light)
     seen = _shaded(bands, np.where(ground, np.float32(1.0) - through(sky.shade), np.float32(0.0)), light)
     for thickness, height_m in zip(sky.thickness, sky.height_m, strict=True):
         if thickness.any():
-            cloud_k = max(COLDEST_K, light.ground_k - 2.0 - LAPSE_K_M * height_m)
-            layer = Layer(thickness, height_m, cloud_k, light.whiteness * sky.light)
-            _cover(seen, layer, light)
+            _cover(seen, Layer(through(thickness), height_m, light.whiteness * sky.light), light)
             warm = np.exp(-ABSORPTION * thickness)
+            cloud_k = max(COLDEST_K, light.ground_k - 2.0 - LAPSE_K_M * height_m)
             seen[KELVIN_ROW] = seen[KELVIN_ROW] * warm + cloud_k * (1.0 - warm)
     return seen
 
@@ -140,32 +136,19 @@ def _shaded(bands: Plane, lost: Plane, light: Light) -> Plane:
     for row in range(REFLECTIVE):
         air = np.minimum(np.float32(AIR[row]), bands[row])
         kept = min(0.6, light.skylight * SKYLIGHT[row])
-        ground = bands[row] - air
-        again = 1.0 / (1.0 - TRAPPED * lost * np.minimum(ground, np.float32(1.0)))
-        seen[row] = air * (1.0 - 0.15 * lost) + ground * (1.0 - (1.0 - kept) * lost) * again
+        seen[row] = air * (1.0 - 0.15 * lost) + (bands[row] - air) * (1.0 - (1.0 - kept) * lost)
     seen[KELVIN_ROW] -= light.cooling_k * lost
     return seen
 
 
 def _cover(seen: Plane, layer: Layer, light: Light) -> None:
-    ice = _smooth_step(-DROPS_K, -CRYSTALS_K, -layer.kelvin)
-    clear = through(layer.thickness)
+    passed, ice = layer.passed, _smooth_step(3500.0, 7000.0, layer.height_m)
     for row in range(REFLECTIVE):
         white = WATER_CLOUD[row] + ice * (ICE_CLOUD[row] - WATER_CLOUD[row])
-        back, passed = white * (1.0 - clear), clear
-        if row >= SHORTWAVE_INFRARED:
-            back, passed = _absorbing(min(0.98, white * light.grain), layer.thickness)
-        seen[row] = seen[row] * passed + layer.lit * back
+        white *= light.grain if row >= SHORTWAVE_INFRARED else 1.0
+        seen[row] = seen[row] * passed + layer.lit * white * (1.0 - passed)
     above_vapour = light.dryness * _smooth_step(500.0, 10_000.0, layer.height_m) ** 2
-    seen[CIRRUS_ROW] = seen[CIRRUS_ROW] * clear + 0.9 * above_vapour * (1.0 - clear)
-
-
-def _absorbing(deep: float, thickness: Plane) -> tuple[Plane, Plane]:
-    """Return what a layer turns back and lets through, as `radiation.absorbing` does for one pixel."""
-    endless, square = np.float32(deep), np.float32(deep * deep)
-    left = np.exp(np.float32(-SCATTER_BACK * (1.0 - deep * deep) / (2.0 * deep)) * thickness)
-    whole = np.float32(1.0) - square * left * left
-    return endless * (np.float32(1.0) - left * left) / whole, (np.float32(1.0) - square) * left / whole
+    seen[CIRRUS_ROW] = seen[CIRRUS_ROW] * passed + 0.9 * above_vapour * (1.0 - passed)
 
 
 def _smooth_step(low: float, high: float, value: float) -> float:

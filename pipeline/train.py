@@ -280,8 +280,7 @@ def _simulated_patch(settings: SimulatedPatches, index: int, rows: list[int], co
     # Steps of the golden ratio cover the range of pixel sizes evenly, however many patches there are; those of the
     # plastic number pick the polar ones evenly among all sizes.
     pixel_m = finest_m * (coarsest_m / finest_m) ** (index * 0.6180339887 % 1)
-    polar = Polar(grey_ice=settings.grey_ice, ice_sheet=settings.ice_sheet)
-    climate = polar if index * 0.7548776662 % 1 < settings.polar else None
-    block = training_patch(settings.seed, index, settings.size_px, pixel_m, climate)
+    polar = Polar(grey_ice=settings.grey_ice) if index * 0.7548776662 % 1 < settings.polar else None
+    block = training_patch(settings.seed, index, settings.size_px, pixel_m, polar)
     labels = thick_from(block, settings.thick_from, settings.unsure)
     return Patch(f"simulated-{index}", torch.from_numpy(block.bands[rows]), torch.from_numpy(labels), pixel_m)

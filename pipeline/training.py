@@ -29,8 +29,6 @@ class SimulatedPatches(Section):
     """Share of the patches that lie in a polar climate: snow, dry and cold air, a low sun."""
     grey_ice: float = Field(default=0.0, ge=0, le=1)
     """Share of the polar patches in which grey ice lies instead of snow."""
-    ice_sheet: float = Field(default=0.0, ge=0, le=1)
-    """Share of the polar patches that lie on an ice sheet."""
     thick_from: float = Field(default=THICK_FROM, gt=0)
     """Optical thickness from which a cloud is labelled thick. People who label Landsat scenes begin at about 3.5, where
     a fifth of the light is turned back."""

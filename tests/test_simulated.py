@@ -162,7 +162,7 @@ def test_physical_ranges(seed: int, pixel_size_m: float) -> None:
 
 def test_the_cirrus_band_sees_snow_the_better_the_colder_the_air() -> None:
     band, seen = CHANNELS.index("cirrus"), []
-    for temperature_k in (289.0, 271.0, 236.0):  # snow is 16 K colder than a meadow
+    for temperature_k in (273.0, 255.0, 220.0):
         land = Land(water=0.0, dry=0.0, town=0.0, snow=1.0, temperature_k=temperature_k)
         seen.append(float(whole(replace(SPEC, wedge=False, clouds=CLEAR, land=land)).bands[band].mean()))
     warm, cold, coldest = seen
@@ -219,15 +219,6 @@ def test_training_patches_differ_in_drops_and_vapour() -> None:
     assert 0.95 < dryness.max() <= 1.0
 
 
-def test_training_skies_differ_in_density_and_one_in_eight_is_closed() -> None:
-    found = [patch_spec(7, index, 64, 30.0).clouds for index in range(400)]
-    densities, decks = np.array([[one.density, one.deck] for one in found]).T
-    assert (densities.min(), densities.max()) == (0.3, 8.0)
-    assert 1.2 < np.median(densities) < 1.5
-    assert 0.08 < (decks >= 0.9).mean() < 0.16
-    assert ((decks < 0.7) | (decks >= 0.9)).all()
-
-
 def test_a_polar_patch_has_the_sky_of_the_other_one_over_snow() -> None:
     spec = patch_spec(1, 2, 64, 30.0)
     polar = frozen(spec, Polar())
@@ -265,10 +256,9 @@ def test_grey_ice_turns_back_that_share_of_what_snow_does() -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
-@pytest.mark.parametrize("name", ["grey_ice", "ice_sheet"])
-def test_a_share_of_a_polar_climate_is_a_share(name: str, share: float) -> None:
-    with pytest.raises(SceneError, match=f"{name} is"):
-        Polar(**{name: share})
+def test_a_share_of_grey_ice_is_a_share(share: float) -> None:
+    with pytest.raises(SceneError, match="grey_ice is"):
+        Polar(grey_ice=share)
 
 
 def test_cloud_may_count_as_thick_from_another_thickness(block: SimulatedBlock) -> None:
