@@ -154,7 +154,10 @@ class Recipe(StrictModel):
 
     @property
     def beginning(self) -> "Recipe":
-        """The same recipe, but for what its simulated steps do not depend on: two that agree in it begin alike."""
+        """The same recipe, but for what its simulated steps do not depend on: two that agree in it begin alike.
+
+        Where the rate falls to its floor before a restart that comes after these steps, nothing beyond it counts.
+        """
         feed = self.feed.model_copy(update={"simulated_share": 0.0, "weather": WeatherSpec()})
         optimiser, restart = self.optimiser, self.optimiser.restart
         if restart is not None and restart.step >= feed.simulated_steps:

@@ -120,6 +120,19 @@ def test_a_beginning_of_another_kind_is_refused(config: Path, tmp_path: Path, be
         fit(config, tmp_path / "other", changed, "folds=null")
 
 
+def test_what_the_rate_of_the_simulated_steps_depends_on_is_part_of_the_beginning(config: Path) -> None:
+    """A restart among these steps, or no restart at all: then its rate, or the number of all steps, counts."""
+
+    def beginning(*changed: str) -> str:
+        return load_training(config, None, changed).recipe.beginning.digest
+
+    early, late = "recipe.optimiser.restart={step: 3, lr: 0.002}", "recipe.optimiser.restart={step: 4, lr: 0.002}"
+    assert beginning(early) != beginning("recipe.optimiser.restart={step: 3, lr: 0.004}")
+    assert beginning(late) == beginning("recipe.optimiser.restart={step: 4, lr: 0.004}")
+    assert beginning() != beginning("recipe.optimiser.steps=9")
+    assert beginning(late) == beginning(late, "recipe.optimiser.steps=9")
+
+
 def test_the_comparison_goes_on_from_what_a_training_has_made(config: Path, tmp_path: Path, made: Counter[int]) -> None:
     fit(config, tmp_path / "shared")
     patches = [random_patch(seed) for seed in range(3)]
