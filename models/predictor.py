@@ -80,7 +80,7 @@ class Predictor:
         """
         height, width = numbers.shape[-2:]
         output, _ = self._output(numbers, present, explain=False)
-        return output.logits[..., :height, :width].float() / self.card.temperature
+        return output.logits[..., :height, :width].float().div_(self.card.temperature)
 
     @torch.inference_mode()
     def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Predictor:
         if output.profile is None:
             raise InputError(f"model {self.card.model_id!r}: {self.card.spec.name} gives no profile")
         cells = self._yardstick(output.profile, valid_cells(valid, FINEST_STRIDE_PX))
-        logits = output.logits[..., :height, :width].float() / self.card.temperature
+        logits = output.logits[..., :height, :width].float().div_(self.card.temperature)
         return Judged(logits.softmax(dim=1), resized(cells, output.logits.shape[-2:])[..., :height, :width])
 
     def _output(self, numbers: Tensor, present: Tensor, *, explain: bool) -> tuple[SegOutput, Tensor]:

@@ -173,7 +173,8 @@ class Swath:
                 present.fill_(value=True)
             else:
                 present.copy_(uploaded & (1 << band.bit))
-                numbers.masked_fill_(~present, 0)
+                # over bits: NaN goes as well, in a quarter of the time of a mask
+                numbers.view(torch.int32).mul_(present)
 
     def _upload(self, stored: NDArray[Any]) -> Tensor:
         """On a GPU the copy goes from pinned memory and nobody waits for it."""

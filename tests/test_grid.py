@@ -74,7 +74,7 @@ def test_bands_share_out_the_window_rows_and_meet_in_the_seams(grid: WindowGrid,
 @given(grids(), st.integers(1, 5))
 def test_shards_divide_stride_and_overlap_and_do_not_know_the_bands(grid: WindowGrid, band_rows: int) -> None:
     rows, columns = grid.shard_px
-    assert columns == min(2048, -(-grid.width_px // 512) * 512)
+    assert columns == min(4096, -(-grid.width_px // 512) * 512)
     stride = grid.window_px - grid.overlap_px
     assert stride % rows == 0
     assert grid.overlap_px % rows == 0
