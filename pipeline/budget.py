@@ -18,12 +18,11 @@ _PACKED = 0.5
 
 def disk_bytes(plan: RunPlan, planned: PlannedScene) -> int:
     """Return the bytes of a scene's working state before compression: bands, what is inferred, seam strips."""
-    grid, classes = planned.windows, len(plan.model.card.legend.classes)
+    grid = planned.windows
     pixels = grid.height_px * grid.width_px
-    inferred = 2 + len(plan.rasters) + ("probabilities" in plan.rasters) * (classes - 1)
     strips = 2 * len(grid.seams(plan.band_rows)) * _channels(plan) * grid.overlap_px * grid.width_px * 4
     vectors = pixels
-    return ingested_bytes(planned.match.bands, planned.match.grid) + inferred * pixels + strips + vectors
+    return ingested_bytes(planned.match.bands, planned.match.grid) + _decided_bytes(plan) * pixels + strips + vectors
 
 
 def floats_bytes(plan: RunPlan) -> int:
@@ -32,9 +31,9 @@ def floats_bytes(plan: RunPlan) -> int:
 
 
 def worker_bytes(plan: RunPlan, process_bytes: int) -> int:
-    """Return the most that an inferring worker holds: the process with its model, what is blended, and what is read."""
-    read = max((_read_bytes(plan, planned.windows) for planned in plan.scenes), default=0)
-    return process_bytes + floats_bytes(plan) + read
+    """Return the most that an inferring worker holds: the process and its model, what is read, blended and decided."""
+    bytes_held = (_read_bytes(plan, one.windows) + _waiting_bytes(plan, one.windows) for one in plan.scenes)
+    return process_bytes + floats_bytes(plan) + max(bytes_held, default=0)
 
 
 def check_fits(plan: RunPlan, process_bytes: int) -> None:
@@ -83,6 +82,17 @@ def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
     height_px = rows * grid.rows.stride_px + grid.overlap_px
     width_px = READ_PX + grid.window_px + (plan.fingerprint.batch - 1) * grid.columns.stride_px
     return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * (4 + 1) + 4 + 1)
+
+
+def _waiting_bytes(plan: RunPlan, grid: WindowGrid) -> int:
+    """What is decided in the rows of a band and waits for its shards to be full."""
+    rows_px = min(plan.band_rows, grid.rows.count) * grid.rows.stride_px + grid.overlap_px
+    return rows_px * min(grid.shard_px[1], grid.width_px) * _decided_bytes(plan)
+
+
+def _decided_bytes(plan: RunPlan) -> int:
+    """Of one pixel: class, confidence and the rasters on request, one byte each; of the probabilities one per class."""
+    return 2 + len(plan.rasters) + ("probabilities" in plan.rasters) * (len(plan.model.card.legend.classes) - 1)
 
 
 def _channels(plan: RunPlan) -> int:
