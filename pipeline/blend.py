@@ -6,6 +6,7 @@ gives the same bits whether it stayed in memory or went through a strip on disk.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, Self
 
 import torch
@@ -43,10 +44,9 @@ class Ramp:
         return block.narrow(axis, start_px, len(self.falling)) * _along(self.falling, axis)
 
     def join(self, block: Tensor, carry: Tensor, axis: int) -> Tensor:
-        """Add a predecessor's falling part to the block's first O pixels; the rest passes as it is."""
-        overlap_px = len(self.rising)
-        rest = block.narrow(axis, overlap_px, block.shape[axis] - overlap_px)
-        return torch.cat([carry + self.rise(block, axis), rest], dim=axis)
+        """Weigh the block's first O pixels in place, and add a predecessor's falling part; return the block."""
+        block.narrow(axis, 0, len(self.rising)).mul_(_along(self.rising, axis)).add_(carry)
+        return block
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Decision:
 
 def decide(probabilities: Tensor, valid: Tensor) -> Decision:
     """Turn blended probabilities (N, rows, columns) float32 into bytes; `valid` is (rows, columns) bool."""
-    largest = probabilities[0]
+    # On a CPU ten times as fast as argmax along the axis: before its first largest, the largest so far is smaller.
+    *running, largest = accumulate(probabilities, torch.maximum)
     classes = torch.zeros_like(largest, dtype=torch.uint8)
-    for number, other in enumerate(probabilities[1:], start=1):  # on a CPU ten times as fast as argmax along the axis
-        classes = torch.maximum(classes, (other > largest).view(torch.uint8) * number)
-        largest = torch.maximum(largest, other)
+    for so_far in running:
+        classes += (so_far < largest).view(torch.uint8)
     confidence = (largest * CONFIDENCE_SCALE).round_().to(torch.uint8)
     nodata = (~valid).view(torch.uint8) * NODATA_ID  # all bits, which no other number survives
     return Decision(classes | nodata, confidence | nodata)

@@ -70,18 +70,18 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
 
 
 def _floats_px(plan: RunPlan, grid: WindowGrid) -> int:
-    """Windows of a batch; the right of one per window row, the bottom of a batch; a shard of two strips."""
+    """Windows of a batch; the right of one per window row, the bottom of a batch; a shard of each strip, one twice."""
     batch, rows = plan.fingerprint.batch, min(plan.band_rows, grid.rows.count)
     owed = rows * grid.window_px + batch * grid.columns.stride_px
-    return batch * grid.window_px**2 + grid.overlap_px * (owed + 2 * min(grid.shard_px[1], grid.width_px))
+    return batch * grid.window_px**2 + grid.overlap_px * (owed + 3 * min(grid.shard_px[1], grid.width_px))
 
 
 def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
-    """Numbers, presence and validity in the rows of a band; the columns before stay until the next are there."""
+    """Numbers, flags, bits and validity in the rows of a band; the columns before stay until the next are there."""
     bands, rows = len(plan.model.card.bands), min(plan.band_rows, grid.rows.count)
     height_px = rows * grid.rows.stride_px + grid.overlap_px
     width_px = READ_PX + grid.window_px + (plan.fingerprint.batch - 1) * grid.columns.stride_px
-    return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * (4 + 1) + 4 + 1)
+    return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * 4 + 4 + 4 + 1)
 
 
 def _waiting_bytes(plan: RunPlan, grid: WindowGrid) -> int:

@@ -35,7 +35,7 @@ class ProbabilityModel(Protocol):
             present: (B, C, S, S) bool: that band is valid at that pixel.
 
         Returns:
-            (B, N, S, S) float32, calibrated, each pixel summing to one.
+            (B, N, S, S) float32, calibrated, each pixel summing to one; the taker writes in it.
         """
         ...
 
@@ -78,7 +78,7 @@ class Predicted:
     column: int
     window: WindowInput
     channels: Tensor
-    """(K, S, S) float32 on the device; see `Channels`."""
+    """(K, S, S) float32 on the device, the taker's to write in; see `Channels`."""
 
 
 def predict(forward: Forward, source: Source, grid: WindowGrid, rows: range) -> Iterator[Predicted]:
@@ -87,19 +87,20 @@ def predict(forward: Forward, source: Source, grid: WindowGrid, rows: range) -> 
     The next columns are read while the model runs. No batch spans two rows, each has the same shape: with batches of b
     windows, b columns are taken at a time.
     """
-    for stretch in ahead(Swath(source, grid, rows, forward.device).stretches(forward.batch)):
-        for row in rows:
-            yield from _predict_row(forward, stretch, row)
+    stretches = Swath(source, grid, rows, forward.device).stretches(forward.batch)
+    for stretch in ahead(stretches, len(rows)):
+        yield from _predict_stretch(forward, stretch)
 
 
-def _predict_row(forward: Forward, stretch: Stretch, row: int) -> Iterator[Predicted]:
-    windows = [stretch.window(row, column) for column in stretch.columns]
+def _predict_stretch(forward: Forward, stretch: Stretch) -> Iterator[Predicted]:
+    row, windows = stretch.row, [stretch.window(column) for column in stretch.columns]
     wanted = [window for window in windows if not window.skipped]
     where = f"window row {row}, columns {stretch.columns[0]}..{stretch.columns[-1]}"
     outputs = iter(_run(forward, wanted, where))
-    zeros = torch.zeros((), device=forward.device).expand(forward.channels.count, *[stretch.grid.window_px] * 2)
+    shape = (forward.channels.count, *[stretch.grid.window_px] * 2)
     for column, window in zip(stretch.columns, windows, strict=True):
-        yield Predicted(row, column, window, zeros if window.skipped else next(outputs))
+        channels = torch.zeros(shape, device=forward.device) if window.skipped else next(outputs)
+        yield Predicted(row, column, window, channels)
 
 
 def _run(forward: Forward, windows: Sequence[WindowInput], where: str) -> Sequence[Tensor]:

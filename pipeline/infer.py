@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rspipe.models.predictor import Judged
 from rspipe.pipeline import store
+from rspipe.pipeline.behind import Behind
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.engine import Model, open_model
 from rspipe.pipeline.errors import ModelRefusedError
@@ -80,13 +81,14 @@ def run_seam(job: SeamJob) -> Receipt:
     names = array_names(job.rasters)
     store.clear(job.inferred, names, rows)
     arrays = open_inferred(job.inferred, job.rasters)
-    sink = DecisionSink.of(arrays, rows, Channels.of(earlier.channels, job.rasters))
     step_px = job.grid.shard_px[1]
-    for start in range(0, job.grid.width_px, step_px):
-        columns = slice(start, min(start + step_px, job.grid.width_px))
-        sums = torch.from_numpy(earlier.read(columns) + later.read(columns))
-        valid = source.valid(np.asarray(source.validity[rows, columns]))
-        sink.append(sums, torch.from_numpy(valid))
+    with Behind() as behind:
+        sink = DecisionSink.of(arrays, rows, Channels.of(earlier.channels, job.rasters), behind)
+        for start in range(0, job.grid.width_px, step_px):
+            columns = slice(start, min(start + step_px, job.grid.width_px))
+            sums = torch.from_numpy(earlier.read(columns) + later.read(columns))
+            valid = source.valid(np.asarray(source.validity[rows, columns]))
+            sink.append(sums, torch.from_numpy(valid))
     return Receipt(outputs=store.written_files(job.inferred, names, rows), counts={})
 
 

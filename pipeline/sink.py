@@ -1,10 +1,13 @@
 """Sinks: finished columns come in from left to right, whole shards go out."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+
+from rspipe.pipeline.behind import Behind
 
 
 class ShardSink:
@@ -13,9 +16,8 @@ class ShardSink:
     The rows must begin and end on shard edges (or the array's end); with no rows at all nothing is written.
     """
 
-    def __init__(self, array: zarr.Array[Any], rows: slice) -> None:
-        self._array = array
-        self._rows = rows
+    def __init__(self, array: zarr.Array[Any], rows: slice, behind: Behind) -> None:
+        self._array, self._rows, self._behind = array, rows, behind
         shard_width_px = (array.shards or array.chunks)[-1]
         shape = (*array.shape[:-2], rows.stop - rows.start, min(shard_width_px, array.shape[-1]))
         self._held: NDArray[Any] = np.empty(shape, dtype=array.dtype)
@@ -36,5 +38,7 @@ class ShardSink:
     def _flush(self) -> None:
         columns = slice(self._written_px, self._written_px + self._held_px)
         if self._rows.start < self._rows.stop:
-            self._array[..., self._rows, columns] = self._held[..., : self._held_px]
+            place = (..., self._rows, columns)
+            self._behind.do(partial(self._array.__setitem__, place, self._held[..., : self._held_px]))
+            self._held = np.empty_like(self._held)
         self._written_px, self._held_px = columns.stop, 0

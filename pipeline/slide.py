@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rspipe.models.data import Patch
+from rspipe.pipeline.behind import Behind
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.forward import Forward, ProbabilityModel
 from rspipe.pipeline.grid import Band, WindowGrid
@@ -48,8 +49,8 @@ class _Whole:
     def band(self) -> Band:
         return self.grid.band(self.grid.rows.count, 0)
 
-    def sinks(self, row: int, channels: Channels) -> RowSinks:
-        del channels
+    def sinks(self, row: int, channels: Channels, behind: Behind) -> RowSinks:
+        del channels, behind
         return RowSinks(_Columns(self.blended, self.grid.rows.finished(row)), None, None)
 
 

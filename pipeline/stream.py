@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rspipe.pipeline.behind import Behind
 from rspipe.pipeline.blend import COLUMNS, ROWS, Ramp, decide
 from rspipe.pipeline.channels import Channels
 from rspipe.pipeline.forward import Forward, Predicted, predict
@@ -40,9 +41,9 @@ class DecisionSink:
     rasters: Mapping[RasterName, ShardSink]
 
     @classmethod
-    def of(cls, arrays: InferredArrays, rows: slice, channels: Channels) -> "DecisionSink":
+    def of(cls, arrays: InferredArrays, rows: slice, channels: Channels, behind: Behind) -> "DecisionSink":
         """Write into the arrays of an inferred scene, these scene rows."""
-        sinks = {name: ShardSink(array, rows) for name, array in arrays.items()}
+        sinks = {name: ShardSink(array, rows, behind) for name, array in arrays.items()}
         return cls(channels, sinks[CLASSES], sinks[CONFIDENCE], {name: sinks[name] for name in channels.rasters})
 
     def append(self, blended: Tensor, valid: Tensor) -> None:
@@ -76,8 +77,8 @@ class Target(Protocol):
         """The window rows to run."""
         ...
 
-    def sinks(self, row: int, channels: Channels) -> RowSinks:
-        """Open what one of the band's window rows gives."""
+    def sinks(self, row: int, channels: Channels, behind: Behind) -> RowSinks:
+        """Open what one of the band's window rows gives; it is written behind."""
         ...
 
 
@@ -91,16 +92,16 @@ class BandTarget:
     above: Strip | None
     below: Strip | None
 
-    def sinks(self, row: int, channels: Channels) -> RowSinks:
+    def sinks(self, row: int, channels: Channels, behind: Behind) -> RowSinks:
         """Open what one of the band's window rows writes."""
         rows, band = self.grid.rows.finished(row), self.band.window_rows
         above = self.above if row == band.start else None
         below = self.below if row == band.stop - 1 else None
         decided = slice(above.rows.stop if above else rows.start, rows.stop)
         return RowSinks(
-            DecisionSink.of(self.arrays, decided, channels),
-            above.sink(self.grid, channels.count) if above else None,
-            below.sink(self.grid, channels.count) if below else None,
+            DecisionSink.of(self.arrays, decided, channels, behind),
+            above.sink(self.grid, channels.count, behind) if above else None,
+            below.sink(self.grid, channels.count, behind) if below else None,
         )
 
 
@@ -121,11 +122,12 @@ class BandStream:
     def run(self) -> None:
         """Infer, blend, decide and write every window row of the band."""
         rows = self._target.band.window_rows
-        sinks = {row: self._target.sinks(row, self._forward.channels) for row in rows}
-        for one in predict(self._forward, self._source, self._target.grid, rows):
-            block, self._right[one.row] = self._blend_columns(one, self._right.get(one.row))
-            self._blend_rows(one, block, sinks[one.row])
-            self._count(one)
+        with Behind() as behind:
+            sinks = {row: self._target.sinks(row, self._forward.channels, behind) for row in rows}
+            for one in predict(self._forward, self._source, self._target.grid, rows):
+                block, self._right[one.row] = self._blend_columns(one, self._right.get(one.row))
+                self._blend_rows(one, block, sinks[one.row])
+                self._count(one)
 
     def _blend_columns(self, one: Predicted, right: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the columns that this window finishes, (K, S, columns), and what it owes the next one."""
@@ -155,17 +157,16 @@ class BandStream:
 
     def _count(self, one: Predicted) -> None:
         """Count each pixel once, at the window that finishes it."""
-        grid, card = self._target.grid, self._forward.model.card
+        grid, card, window = self._target.grid, self._forward.model.card, one.window
         rows, columns = length_px(grid.rows.finished(one.row)), length_px(grid.columns.finished(one.column))
-        valid = one.window.valid[:rows, :columns]
-        self.counts.update(windows=1, skipped_windows=int(one.window.skipped), pixels=rows * columns)
-        self.counts["valid_pixels"] += int(np.count_nonzero(valid))
-        bits = one.window.bits[:rows, :columns]
-        everywhere = int(np.bitwise_and.reduce(bits, axis=None))
+        valid, bits = window.valid[:rows, :columns], window.bits[:rows, :columns]
+        self.counts.update(windows=1, skipped_windows=int(window.skipped), pixels=rows * columns)
+        whole = self._source.is_valid(window.everywhere)
+        self.counts["valid_pixels"] += rows * columns if whole else int(np.count_nonzero(valid))
         for asked, band in zip(card.bands, self._source.bands, strict=True):
             if not asked.required:
-                whole = band is not None and everywhere >> band.bit & 1
-                self.counts[f"filled_{asked.name}_pixels"] += 0 if whole else _filled(band, bits, valid)
+                present = band is not None and window.everywhere >> band.bit & 1
+                self.counts[f"filled_{asked.name}_pixels"] += 0 if present else _filled(band, bits, valid)
 
 
 def _filled(band: StoredBand | None, bits: NDArray[np.unsignedinteger[Any]], valid: NDArray[np.bool_]) -> int:

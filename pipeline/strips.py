@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rspipe.pipeline import store
+from rspipe.pipeline.behind import Behind
 from rspipe.pipeline.grid import WindowGrid
 from rspipe.pipeline.sink import ShardSink
 
@@ -28,7 +29,7 @@ class Strip:
         """Return the strip on one side of a band; `folder` is that of the scene's strips."""
         return cls(folder / f"band-{band:05d}-{side}.zarr", rows)
 
-    def sink(self, grid: WindowGrid, channels: int) -> ShardSink:
+    def sink(self, grid: WindowGrid, channels: int, behind: Behind) -> ShardSink:
         """Lay out the strip anew and return what writes it; `channels` is K."""
         overlap_px, shard_width_px = self.rows.stop - self.rows.start, grid.shard_px[1]
         plan = store.ArrayPlan(
@@ -41,7 +42,7 @@ class Strip:
             attributes={"first_row": self.rows.start, "long_name": "partial sums of weighted probabilities"},
         )
         store.create_bare(self.path, plan)
-        return ShardSink(store.open_array(self.path, _SUMS, write=True), slice(0, overlap_px))
+        return ShardSink(store.open_array(self.path, _SUMS, write=True), slice(0, overlap_px), behind)
 
     @property
     def channels(self) -> int:

@@ -1,8 +1,11 @@
 """A swath: the rows of a band, from left to right; each pixel is read and turned into physical units once."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import batched, cycle
+from operator import and_
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +15,12 @@ from torch import Tensor
 
 from rspipe.pipeline.grid import Axis, WindowGrid
 from rspipe.pipeline.source import READ_PX, Source
+
+FIRST_ROWS_PX = 512
+"""Of the first columns, for which the model waits, so many rows are read at a time. The call costs as much as decoding
+300 rows of 1024 pixels."""
+_CACHED_ROWS_PX = 128
+"""Rows that are converted at a time, while they are near the processor: of a swath as a whole a third slower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +33,8 @@ class WindowInput:
     """(C, S, S) bool: the band is valid."""
     bits: NDArray[np.unsignedinteger[Any]]
     """(S, S) validity of the scene's bands."""
+    everywhere: int
+    """Bits that are set at every pixel; there may be more of them."""
     valid: NDArray[np.bool_]
     """(S, S) where every required band is valid."""
     skipped: bool
@@ -36,7 +47,8 @@ class _Held:
 
     numbers: Tensor
     """(C, R, columns); see `WindowInput`."""
-    present: Tensor
+    flags: Tensor
+    """(R, columns): `bits` as integers that torch can mask, on the device."""
     bits: NDArray[np.unsignedinteger[Any]]
     valid: NDArray[np.bool_]
 
@@ -48,7 +60,7 @@ class _Held:
         """Return a part; a view where both are slices."""
         return type(self)(
             numbers=self.numbers[:, rows][..., columns],
-            present=self.present[:, rows][..., columns],
+            flags=self.flags[rows][:, columns],
             bits=self.bits[rows][:, columns],
             valid=self.valid[rows][:, columns],
         )
@@ -56,28 +68,42 @@ class _Held:
     def take(self, other: Self) -> None:
         """Become a copy of another one of the same size."""
         self.numbers.copy_(other.numbers)
-        self.present.copy_(other.present)
+        self.flags.copy_(other.flags)
         self.bits[:] = other.bits
         self.valid[:] = other.valid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What some neighbouring columns of windows see."""
+    """What some neighbouring windows of one window row see."""
 
+    row: int
     columns: tuple[int, ...]
     grid: WindowGrid
+    source: Source
     first_row_px: int
     first_column_px: int
     held: _Held
+    everywhere: int
+    """Bits that are set at every pixel of the columns; of a window's pixels there may be more."""
+    whole: Tensor
+    """(C, S, S), all true."""
 
-    def window(self, row: int, column: int) -> WindowInput:
-        """Return one of the windows; views of what is held where nothing is mirrored."""
+    def window(self, column: int) -> WindowInput:
+        """Return one of the windows; numbers are views of what is held where nothing is mirrored."""
         rows, columns = self.grid.rows, self.grid.columns
-        part = self.held.cut(_places(rows, row, self.first_row_px), _places(columns, column, self.first_column_px))
-        inside = part.valid[: length_px(rows.inside(row)), : length_px(columns.inside(column))]
+        part = self.held.cut(_places(rows, self.row, self.first_row_px), _places(columns, column, self.first_column_px))
+        inside = part.valid[: length_px(rows.inside(self.row)), : length_px(columns.inside(column))]
+        everywhere = self.everywhere
+        if not self.source.is_whole(everywhere):
+            everywhere = int(np.bitwise_and.reduce(part.bits, axis=None))
         return WindowInput(
-            numbers=part.numbers, present=part.present, bits=part.bits, valid=part.valid, skipped=not inside.any()
+            numbers=part.numbers,
+            present=self.whole if self.source.is_whole(everywhere) else self.source.present(part.flags),
+            bits=part.bits,
+            everywhere=everywhere,
+            valid=part.valid,
+            skipped=not (self.source.is_valid(everywhere) or inside.any()),
         )
 
 
@@ -89,37 +115,66 @@ class _Span:
     pixels: slice
 
 
+@dataclass(slots=True)
+class _Part:
+    """Columns that were read together, which are still held."""
+
+    end_px: int
+    everywhere: int = -1
+    """Validity bits that are set at every pixel read so far."""
+
+
 class Swath:
     """Reads some window rows; what the next columns of windows need again stays, the rest is dropped."""
 
     def __init__(self, source: Source, grid: WindowGrid, rows: range, device: torch.device) -> None:
         extents = [grid.rows.extent(row) for row in rows]
         self._source, self._grid, self._device = source, grid, device
+        self._window_rows = rows
         self._rows = slice(min(extent.start for extent in extents), max(extent.stop for extent in extents))
 
     def stretches(self, batch: int) -> Iterator[Stretch]:
-        """Yield all columns of windows from left to right, some at a time; each is good until the next but one is made.
+        """Yield all windows, some columns at a time from left to right, and in these down the rows.
 
-        Two rooms take turns: memory that is new costs more than all that is then written into it.
+        Each is good until the columns after the next are begun. Two rooms take turns: memory that is new costs more
+        than all that is then written into it.
         """
         spans = self._spans(batch)
         width_px = max(length_px(span.pixels) for span in spans)
         rooms = cycle([self._room(width_px), self._room(width_px)])
         first_px, held = 0, next(rooms).cut(slice(None), slice(0, 0))
+        whole = torch.ones(len(self._source.bands), *[self._grid.window_px] * 2, dtype=torch.bool, device=self._device)
+        parts: deque[_Part] = deque()
         for span in spans:
-            held = held.cut(slice(None), slice(span.pixels.start - first_px, None))
+            earlier = held.cut(slice(None), slice(span.pixels.start - first_px, None))
             first_px = span.pixels.start
-            if held.width_px < length_px(span.pixels):
-                room = next(rooms).cut(slice(None), slice(0, length_px(span.pixels)))
-                self._extend(held, room, slice(first_px + held.width_px, span.pixels.stop))
-                held = room
-            yield Stretch(
-                columns=span.columns,
-                grid=self._grid,
-                first_row_px=self._rows.start,
-                first_column_px=first_px,
-                held=held,
-            )
+            columns = slice(first_px + earlier.width_px, span.pixels.stop)
+            unread = self._cuts(span is spans[0]) if length_px(columns) else deque()
+            held = next(rooms).cut(slice(None), slice(0, length_px(span.pixels))) if unread else earlier
+            parts = deque(part for part in parts if part.end_px > first_px)
+            parts.append(_Part(columns.stop))
+            for row in self._window_rows:
+                while unread and unread[0].start < self._grid.rows.extent(row).stop:
+                    parts[-1].everywhere &= self._extend(earlier, held, unread.popleft(), columns)
+                yield Stretch(
+                    row=row,
+                    columns=span.columns,
+                    grid=self._grid,
+                    source=self._source,
+                    first_row_px=self._rows.start,
+                    first_column_px=first_px,
+                    held=held,
+                    everywhere=reduce(and_, [part.everywhere for part in parts]),
+                    whole=whole,
+                )
+
+    def _cuts(self, first: bool) -> deque[slice]:  # noqa: FBT001 - columns
+        """Cut the rows into what is read at a time: the model waits for the first columns, later ones it does not."""
+        rows = self._rows
+        if not first:
+            return deque([rows])
+        starts = range(rows.start // FIRST_ROWS_PX * FIRST_ROWS_PX, rows.stop, FIRST_ROWS_PX)
+        return deque(slice(max(start, rows.start), min(start + FIRST_ROWS_PX, rows.stop)) for start in starts)
 
     def _spans(self, batch: int) -> list[_Span]:
         """Cut the columns into stretches; pixels are read in steps of whole chunks and stay while they are needed."""
@@ -135,46 +190,47 @@ class Swath:
 
     def _room(self, width_px: int) -> _Held:
         """Return memory with whatever is in it."""
-        shape = (len(self._source.bands), length_px(self._rows), width_px)
+        size = (length_px(self._rows), width_px)
+        bits = np.empty(size, dtype=self._source.validity.dtype)
         return _Held(
-            numbers=torch.empty(shape, device=self._device),
-            present=torch.empty(shape, dtype=torch.bool, device=self._device),
-            bits=np.empty(shape[1:], dtype=self._source.validity.dtype),
-            valid=np.empty(shape[1:], dtype=np.bool_),
+            numbers=torch.empty((len(self._source.bands), *size), device=self._device),
+            flags=torch.empty(size, dtype=_flag_type(bits), device=self._device),
+            bits=bits,
+            valid=np.empty(size, dtype=np.bool_),
         )
 
-    def _extend(self, held: _Held, room: _Held, columns: slice) -> None:
-        """Move what is held into a room, then read and convert the columns that follow."""
-        room.cut(slice(None), slice(0, held.width_px)).take(held)
-        more = room.cut(slice(None), slice(held.width_px, None))
-        more.bits[:] = self._source.validity[self._rows, columns]
+    def _extend(self, earlier: _Held, room: _Held, rows: slice, columns: slice) -> int:
+        """In some rows, move what is held already into a room, then read and convert the columns that follow.
+
+        Returns those validity bits that are set at each of their pixels.
+        """
+        local = slice(rows.start - self._rows.start, rows.stop - self._rows.start)
+        room.cut(local, slice(0, earlier.width_px)).take(earlier.cut(local, slice(None)))
+        more = room.cut(local, slice(earlier.width_px, None))
+        more.bits[:] = self._source.validity[rows, columns]
         more.valid[:] = self._source.valid(more.bits)
+        kind = np.uint8 if more.flags.dtype is torch.uint8 else np.int32
+        more.flags.copy_(self._upload(more.bits.astype(kind)))
+        everywhere = int(np.bitwise_and.reduce(more.bits, axis=None))
         if more.valid.any():
-            self._convert(columns, more)
+            self._convert(rows, columns, more, everywhere)
         else:
             more.numbers.zero_()
-            more.present.zero_()
+        return everywhere
 
-    def _convert(self, columns: slice, target: _Held) -> None:
-        """Fill in numbers, and where they are present; the validity is there."""
-        kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = (
-            np.uint8 if target.bits.itemsize == 1 else np.int32
-        )
-        uploaded = self._upload(target.bits.astype(kind))
-        everywhere = int(np.bitwise_and.reduce(target.bits, axis=None))
-        for band, numbers, present in zip(self._source.bands, target.numbers, target.present, strict=True):
+    def _convert(self, rows: slice, columns: slice, target: _Held, everywhere: int) -> None:
+        """Fill in numbers; where they are valid is there."""
+        for band, numbers in zip(self._source.bands, target.numbers, strict=True):
             if band is None:
                 numbers.zero_()
-                present.zero_()
                 continue
-            stored = self._upload(np.asarray(band.array[self._rows, columns]))
-            numbers.copy_(stored).mul_(band.scale).add_(band.offset)
-            if everywhere >> band.bit & 1:
-                present.fill_(value=True)
-            else:
-                present.copy_(uploaded & (1 << band.bit))
+            stored = self._upload(np.asarray(band.array[rows, columns]))
+            pieces = [torch.split(plane, _CACHED_ROWS_PX) for plane in (numbers, stored)]
+            for some, those in zip(*pieces, strict=True):
+                some.copy_(those).mul_(band.scale).add_(band.offset)
+            if not everywhere >> band.bit & 1:
                 # over bits: NaN goes as well, in a quarter of the time of a mask
-                numbers.view(torch.int32).mul_(present)
+                numbers.view(torch.int32).mul_(target.flags.bitwise_and(1 << band.bit).bool())
 
     def _upload(self, stored: NDArray[Any]) -> Tensor:
         """On a GPU the copy goes from pinned memory and nobody waits for it."""
@@ -192,3 +248,7 @@ def _places(axis: Axis, window: int, first_px: int) -> slice | NDArray[np.intp]:
     start = window * axis.stride_px - first_px
     whole = length_px(axis.inside(window)) == axis.window_px
     return slice(start, start + axis.window_px) if whole else axis.pixels(window) - first_px
+
+
+def _flag_type(bits: NDArray[np.unsignedinteger[Any]]) -> torch.dtype:
+    return torch.uint8 if bits.itemsize == 1 else torch.int32

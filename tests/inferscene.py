@@ -63,7 +63,7 @@ class Constant:
         return card_of(len(self.said))
 
     def probabilities(self, numbers: Tensor, present: Tensor) -> Tensor:
-        return torch.tensor(self.said).view(1, -1, 1, 1).expand(len(numbers), -1, *present.shape[-2:])
+        return torch.tensor(self.said).view(1, -1, 1, 1).expand(len(numbers), -1, *present.shape[-2:]).clone()
 
 
 class Moody:

@@ -31,18 +31,22 @@ def test_an_error_is_raised_behind_the_items_before_it() -> None:
         next(found)
 
 
-def test_only_one_item_is_made_early_and_a_taker_may_leave() -> None:
-    made = []
+@pytest.mark.parametrize("count", [1, 3])
+def test_only_so_many_items_are_made_early_and_a_taker_may_leave(count: int) -> None:
+    made, all_made = [], threading.Event()
 
     def items() -> Iterator[int]:
         for number in range(50):
             made.append(number)
+            if number == count:
+                all_made.set()
             yield number
 
-    found = ahead(items())
+    found = ahead(items(), count)
     next(found)
+    assert all_made.wait(10)
     found.close()  # type: ignore[attr-defined] # it is a generator
-    assert made == [0, 1]
+    assert made == list(range(count + 1))
 
 
 def test_none_is_an_item_and_nothing_ends_at_once() -> None:

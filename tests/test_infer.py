@@ -320,10 +320,12 @@ def test_short_batches_are_padded_and_change_nothing(
     assert inferscene.gather(bands[0].inferred, []).bytes == alone.bytes
 
 
-def test_each_pixel_of_a_band_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first_rows_px", [64, 512])
+def test_each_pixel_of_a_band_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_rows_px: int) -> None:
     scene = random_scene(tmp_path, 200, 333, holes=False)
     opened = source.Source.open(scene.path, inferscene.NAMES, inferscene.REQUIRED)
     monkeypatch.setattr(swath, "READ_PX", 64)
+    monkeypatch.setattr(swath, "FIRST_ROWS_PX", first_rows_px)
     reads: list[tuple[slice, slice]] = []
     getitem = type(opened.validity).__getitem__
 
@@ -334,13 +336,16 @@ def test_each_pixel_of_a_band_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(type(opened.validity), "__getitem__", listen)
     rows, grid = range(1, 4), scene.windows()
     stretches = list(swath.Swath(opened, grid, rows, torch.device("cpu")).stretches(2))
-    assert [stretch.columns for stretch in stretches] == [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
-    spans = sorted({(columns.start, columns.stop) for _, columns in reads if columns.start < columns.stop})
-    assert len(spans) == 5
-    assert len([columns for _, columns in reads if columns.start < columns.stop]) == len(spans) * 5
-    assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])]
-    assert all(start % 32 == 0 for start, _ in spans)
-    assert {(of_rows.start, of_rows.stop) for of_rows, _ in reads} == {(32, 160)}
+    columns = [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
+    assert [(one.columns, one.row) for one in stretches] == [(pair, row) for pair in columns for row in rows]
+    times = np.zeros((200, 333), dtype=int)
+    for of_rows, of_columns in reads:
+        times[of_rows, of_columns] += 1
+    assert (times[32:160] == 1 + len(opened.bands)).all()
+    assert (np.delete(times, slice(32, 160), axis=0) == 0).all()
+    assert all(of_columns.start % 32 == 0 for _, of_columns in reads)
+    first = [of_rows.stop for of_rows, of_columns in reads if of_columns.start == 0]
+    assert sorted(set(first)) == ([64, 128, 160] if first_rows_px == 64 else [160])
 
 
 def test_xarray_reads_classes_and_confidence_with_their_crs(tmp_path: Path) -> None:

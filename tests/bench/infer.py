@@ -118,7 +118,7 @@ class Scene:
         for row in range(job.grid.rows.count):
             swath = Swath(source, job.grid, range(row, row + 1), torch.device("cpu"))
             for stretch in swath.stretches(1):
-                window = stretch.window(row, *stretch.columns)
+                window = stretch.window(*stretch.columns)
                 if not window.skipped and len(found) < READY:
                     batch = self.predictor._normalise(window.numbers[None], window.present[None])
                     found.append((batch.image, batch.valid))
