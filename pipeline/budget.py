@@ -77,11 +77,11 @@ def _floats_px(plan: RunPlan, grid: WindowGrid) -> int:
 
 
 def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
-    """Numbers, flags, bits and validity in the rows of a band; the columns before stay until the next are there."""
+    """Numbers, bits and validity in the rows of a band; the columns before stay until the next are there."""
     bands, rows = len(plan.model.card.bands), min(plan.band_rows, grid.rows.count)
     height_px = rows * grid.rows.stride_px + grid.overlap_px
     width_px = READ_PX + grid.window_px + (plan.fingerprint.batch - 1) * grid.columns.stride_px
-    return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * 4 + 4 + 4 + 1)
+    return 2 * height_px * min(width_px, grid.width_px + grid.window_px) * (bands * 4 + 4 + 1)
 
 
 def _waiting_bytes(plan: RunPlan, grid: WindowGrid) -> int:

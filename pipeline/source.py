@@ -133,8 +133,8 @@ class Source:
         return everywhere & self.required_mask == self.required_mask
 
     def is_whole(self, everywhere: int) -> bool:
-        """Tell whether every band is there, and valid where these bits are set."""
-        return all(band is not None and everywhere >> band.bit & 1 for band in self.bands)
+        """Tell whether every band that the scene has is valid where these bits are set."""
+        return all(band is None or everywhere >> band.bit & 1 for band in self.bands)
 
     def present(self, flags: Tensor) -> Tensor:
         """Tell at which pixels each band is valid, (C, rows, columns) bool.

@@ -47,8 +47,6 @@ class _Held:
 
     numbers: Tensor
     """(C, R, columns); see `WindowInput`."""
-    flags: Tensor
-    """(R, columns): `bits` as integers that torch can mask, on the device."""
     bits: NDArray[np.unsignedinteger[Any]]
     valid: NDArray[np.bool_]
 
@@ -60,7 +58,6 @@ class _Held:
         """Return a part; a view where both are slices."""
         return type(self)(
             numbers=self.numbers[:, rows][..., columns],
-            flags=self.flags[rows][:, columns],
             bits=self.bits[rows][:, columns],
             valid=self.valid[rows][:, columns],
         )
@@ -68,7 +65,6 @@ class _Held:
     def take(self, other: Self) -> None:
         """Become a copy of another one of the same size."""
         self.numbers.copy_(other.numbers)
-        self.flags.copy_(other.flags)
         self.bits[:] = other.bits
         self.valid[:] = other.valid
 
@@ -87,19 +83,21 @@ class Stretch:
     everywhere: int
     """Bits that are set at every pixel of the columns; of a window's pixels there may be more."""
     whole: Tensor
-    """(C, S, S), all true."""
+    """(C, S, S) bool: the scene has the band."""
 
     def window(self, column: int) -> WindowInput:
         """Return one of the windows; numbers are views of what is held where nothing is mirrored."""
         rows, columns = self.grid.rows, self.grid.columns
         part = self.held.cut(_places(rows, self.row, self.first_row_px), _places(columns, column, self.first_column_px))
         inside = part.valid[: length_px(rows.inside(self.row)), : length_px(columns.inside(column))]
-        everywhere = self.everywhere
+        everywhere, present = self.everywhere, self.whole
         if not self.source.is_whole(everywhere):
             everywhere = int(np.bitwise_and.reduce(part.bits, axis=None))
+        if not self.source.is_whole(everywhere):
+            present = self.source.present(_flags(part.bits, self.whole.device))
         return WindowInput(
             numbers=part.numbers,
-            present=self.whole if self.source.is_whole(everywhere) else self.source.present(part.flags),
+            present=present,
             bits=part.bits,
             everywhere=everywhere,
             valid=part.valid,
@@ -143,7 +141,8 @@ class Swath:
         width_px = max(length_px(span.pixels) for span in spans)
         rooms = cycle([self._room(width_px), self._room(width_px)])
         first_px, held = 0, next(rooms).cut(slice(None), slice(0, 0))
-        whole = torch.ones(len(self._source.bands), *[self._grid.window_px] * 2, dtype=torch.bool, device=self._device)
+        there = torch.tensor([band is not None for band in self._source.bands], device=self._device)
+        whole = there.view(-1, 1, 1).expand(-1, *[self._grid.window_px] * 2).contiguous()
         parts: deque[_Part] = deque()
         for span in spans:
             earlier = held.cut(slice(None), slice(span.pixels.start - first_px, None))
@@ -191,11 +190,9 @@ class Swath:
     def _room(self, width_px: int) -> _Held:
         """Return memory with whatever is in it."""
         size = (length_px(self._rows), width_px)
-        bits = np.empty(size, dtype=self._source.validity.dtype)
         return _Held(
             numbers=torch.empty((len(self._source.bands), *size), device=self._device),
-            flags=torch.empty(size, dtype=_flag_type(bits), device=self._device),
-            bits=bits,
+            bits=np.empty(size, dtype=self._source.validity.dtype),
             valid=np.empty(size, dtype=np.bool_),
         )
 
@@ -209,8 +206,6 @@ class Swath:
         more = room.cut(local, slice(earlier.width_px, None))
         more.bits[:] = self._source.validity[rows, columns]
         more.valid[:] = self._source.valid(more.bits)
-        kind = np.uint8 if more.flags.dtype is torch.uint8 else np.int32
-        more.flags.copy_(self._upload(more.bits.astype(kind)))
         everywhere = int(np.bitwise_and.reduce(more.bits, axis=None))
         if more.valid.any():
             self._convert(rows, columns, more, everywhere)
@@ -220,22 +215,30 @@ class Swath:
 
     def _convert(self, rows: slice, columns: slice, target: _Held, everywhere: int) -> None:
         """Fill in numbers; where they are valid is there."""
+        flags = None if self._source.is_whole(everywhere) else _flags(target.bits, self._device)
         for band, numbers in zip(self._source.bands, target.numbers, strict=True):
             if band is None:
                 numbers.zero_()
                 continue
-            stored = self._upload(np.asarray(band.array[rows, columns]))
+            stored = _uploaded(np.asarray(band.array[rows, columns]), self._device)
             pieces = [torch.split(plane, _CACHED_ROWS_PX) for plane in (numbers, stored)]
             for some, those in zip(*pieces, strict=True):
                 some.copy_(those).mul_(band.scale).add_(band.offset)
-            if not everywhere >> band.bit & 1:
+            if flags is not None and not everywhere >> band.bit & 1:
                 # over bits: NaN goes as well, in a quarter of the time of a mask
-                numbers.view(torch.int32).mul_(target.flags.bitwise_and(1 << band.bit).bool())
+                numbers.view(torch.int32).mul_(flags.bitwise_and(1 << band.bit).bool())
 
-    def _upload(self, stored: NDArray[Any]) -> Tensor:
-        """On a GPU the copy goes from pinned memory and nobody waits for it."""
-        numbers = torch.from_numpy(stored)
-        return numbers if self._device.type == "cpu" else numbers.pin_memory().to(self._device, non_blocking=True)
+
+def _uploaded(stored: NDArray[Any], device: torch.device) -> Tensor:
+    """On a GPU the copy goes from pinned memory and nobody waits for it."""
+    numbers = torch.from_numpy(stored)
+    return numbers if device.type == "cpu" else numbers.pin_memory().to(device, non_blocking=True)
+
+
+def _flags(bits: NDArray[np.unsignedinteger[Any]], device: torch.device) -> Tensor:
+    """Return validity bits as integers that torch can mask."""
+    kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = np.uint8 if bits.itemsize == 1 else np.int32
+    return _uploaded(bits.astype(kind), device)
 
 
 def length_px(pixels: slice) -> int:
@@ -248,7 +251,3 @@ def _places(axis: Axis, window: int, first_px: int) -> slice | NDArray[np.intp]:
     start = window * axis.stride_px - first_px
     whole = length_px(axis.inside(window)) == axis.window_px
     return slice(start, start + axis.window_px) if whole else axis.pixels(window) - first_px
-
-
-def _flag_type(bits: NDArray[np.unsignedinteger[Any]]) -> torch.dtype:
-    return torch.uint8 if bits.itemsize == 1 else torch.int32
