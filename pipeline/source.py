@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rspipe.models.card import ModelCard
 from rspipe.pipeline import store
@@ -135,15 +133,6 @@ class Source:
     def is_whole(self, everywhere: int) -> bool:
         """Tell whether every band that the scene has is valid where these bits are set."""
         return all(band is None or everywhere >> band.bit & 1 for band in self.bands)
-
-    def present(self, flags: Tensor) -> Tensor:
-        """Tell at which pixels each band is valid, (C, rows, columns) bool.
-
-        Args:
-            flags: (rows, columns), numbers of the validity array as uint8 or int32.
-        """
-        none = torch.zeros_like(flags, dtype=torch.bool)
-        return torch.stack([none if band is None else (flags & (1 << band.bit)).bool() for band in self.bands])
 
 
 def _open_band(path: Path, name: str, bit: int) -> StoredBand:

@@ -94,7 +94,7 @@ class Stretch:
         if not self.source.is_whole(everywhere):
             everywhere = int(np.bitwise_and.reduce(part.bits, axis=None))
         if not self.source.is_whole(everywhere):
-            present = self.source.present(_flags(part.bits, self.whole.device))
+            present = _present(self.source, _flags(part.bits, self.whole.device))
         return WindowInput(
             numbers=part.numbers,
             present=present,
@@ -239,6 +239,12 @@ def _flags(bits: NDArray[np.unsignedinteger[Any]], device: torch.device) -> Tens
     """Return validity bits as integers that torch can mask."""
     kind: type[np.signedinteger[Any] | np.unsignedinteger[Any]] = np.uint8 if bits.itemsize == 1 else np.int32
     return _uploaded(bits.astype(kind), device)
+
+
+def _present(source: Source, flags: Tensor) -> Tensor:
+    """Tell at which pixels each band is valid: (C, rows, columns) bool."""
+    none = torch.zeros_like(flags, dtype=torch.bool)
+    return torch.stack([none if band is None else (flags & (1 << band.bit)).bool() for band in source.bands])
 
 
 def length_px(pixels: slice) -> int:

@@ -256,6 +256,16 @@ def test_a_missing_required_band_is_refused_and_a_missing_optional_one_filled(tm
         run(one, tmp_path / "none", Moody(), one.windows())
 
 
+def test_a_band_that_the_scene_lacks_is_present_nowhere(tmp_path: Path) -> None:
+    whole = random_scene(tmp_path, 70, 70, holes=False)
+    three = keep(tmp_path / "three", whole.numbers[:3], whole.present[:3], inferscene.NAMES[:3])
+    opened = source.Source.open(three.path, inferscene.NAMES, inferscene.REQUIRED)
+    for stretch in swath.Swath(opened, three.windows(), range(2), torch.device("cpu")).stretches(1):
+        present = stretch.window(*stretch.columns).present
+        assert present[:3].all()
+        assert not present[3].any()
+
+
 def _pico(folder: Path) -> Path:
     """A pico D2LS with seeded weights, card and all."""
     model = build(card_of().spec, seed=3)
