@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rspipe.models.align import Deepest, Fuse
 from rspipe.models.decode import DotHead, ShuffleUpsampler, cell_means
+from rspipe.models.detail import Detail
 from rspipe.models.dictionary import DictionaryGenerator, Modulator
 from rspipe.models.exchange import interactor_of
 from rspipe.models.outputs import SegOutput
@@ -37,21 +38,24 @@ class D2LS(Segmenter):
         self.interactor = interactor_of(spec.exchange, spec.width, spec.stages) if spec.exchange else None
         self.upsample = ShuffleUpsampler(spec.width)
         self.head = DotHead.deep(spec.width, smooth=spec.smooth)
+        self.detail = Detail(spec.pyramid.in_bands, spec.width) if spec.detail else None
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
         """See `Segmenter`; the global pools and the dictionary read valid pixels only."""
-        maps = self.pyramid(image)
+        seen = self.pyramid.prepared(image)
+        maps = self.pyramid.levels(seen)
+        detail = self.detail(seen) if self.detail is not None else None
         fine = None if valid is None else valid_cells(valid, FINEST_STRIDE_PX)
         deep = None if valid is None else valid_cells(valid, COARSEST_STRIDE_PX)
         x = self.fuse(maps)
         static = self.table.expand(image.shape[0], -1, -1)
         if self.modulator is None or self.generator is None:
-            return self._output(self.stages(static, x, fine), explain=explain)
+            return self._output(self.stages(static, x, fine), detail, explain=explain)
         dynamic = self.generator(self.table, self.modulator(maps[-1], deep))
-        output = self._output(self.stages(dynamic, x, fine), explain=explain)
+        output = self._output(self.stages(dynamic, x, fine), detail, explain=explain)
         if not self.training:
             return output
-        aux = MappingProxyType({"static": self.decode(self.stages(static, x, fine)[-1])})
+        aux = MappingProxyType({"static": self.decode(self.stages(static, x, fine)[-1], detail)})
         return SegOutput(output.logits, aux=aux, heatmaps=output.heatmaps, tables=(dynamic,))
 
     def stages(self, table: Tensor, x: Tensor, valid: Tensor | None) -> list[Stage]:
@@ -61,18 +65,22 @@ class D2LS(Segmenter):
         stages: list[Stage] = self.interactor(table, x, valid)
         return stages
 
-    def decode(self, stage: Stage) -> Tensor:
+    def decode(self, stage: Stage, detail: Tensor | None = None) -> Tensor:
         """Return logits (B, N, H, W)."""
-        logits: Tensor = self.head(stage.atoms, self.upsample(stage.x))
+        logits: Tensor = self.head(stage.atoms, self._pixels(stage, detail))
         return logits
 
-    def _output(self, stages: list[Stage], *, explain: bool) -> SegOutput:
+    def _pixels(self, stage: Stage, detail: Tensor | None) -> Tensor:
+        seen: Tensor = self.upsample(stage.x if detail is None else stage.x + detail)
+        return seen
+
+    def _output(self, stages: list[Stage], detail: Tensor | None, *, explain: bool) -> SegOutput:
         *_, last = stages
         if self.training:
             drawn = tuple(stage.drawn for stage in stages if stage.drawn is not None)
-            return SegOutput(self.decode(last), heatmaps=drawn)
+            return SegOutput(self.decode(last, detail), heatmaps=drawn)
         if not explain:
-            return SegOutput(self.decode(last))
-        seen, heatmaps = self.upsample(last.x), tuple(stage.heat for stage in stages)
+            return SegOutput(self.decode(last, detail))
+        seen, heatmaps = self._pixels(last, detail), tuple(stage.heat for stage in stages)
         profile = torch.cat([heatmaps[-1], cell_means(seen)], dim=1)
         return SegOutput(self.head(last.atoms, seen), heatmaps=heatmaps, profile=profile)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from rspipe.models.align import Deepest, Fuse
 from rspipe.models.decode import PlainHead, ShuffleUpsampler, cell_means
+from rspipe.models.detail import Detail
 from rspipe.models.outputs import SegOutput
 from rspipe.models.pyramid import Pyramid
 from rspipe.models.segmenter import Segmenter
@@ -23,8 +24,11 @@ class Plain(Segmenter):
         self.fuse = Fuse(widths, spec.width) if spec.aggregate else Deepest(widths[-1], spec.width)
         self.upsample = ShuffleUpsampler(spec.width)
         self.head = PlainHead(spec.width, spec.classes, smooth=spec.smooth)
+        self.detail = Detail(spec.pyramid.in_bands, spec.width) if spec.detail else None
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled
         """See `Segmenter`."""
-        seen = self.upsample(self.fuse(self.pyramid(image)))
+        prepared = self.pyramid.prepared(image)
+        x = self.fuse(self.pyramid.levels(prepared))
+        seen = self.upsample(x if self.detail is None else x + self.detail(prepared))
         return SegOutput(self.head(seen), profile=cell_means(seen) if explain and not self.training else None)

@@ -73,13 +73,25 @@ class Pyramid(nn.Module):
         Raises:
             InputError: the image does not have the declared bands or a size that is a multiple of 32.
         """
+        return self.levels(self.prepared(image))
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """Return the image as the encoder sees it: checked, and compressed where the spec says so.
+
+        Raises:
+            InputError: the image does not have the declared bands or a size that is a multiple of 32.
+        """
         _, found, height, width = image.shape
         if found != self.in_bands or height % COARSEST_STRIDE_PX or width % COARSEST_STRIDE_PX:
             raise InputError(
                 f"the model takes {self.in_bands} bands and sides that are multiples of {COARSEST_STRIDE_PX} px, "
                 f"found {found} bands of {height} x {width} px"
             )
-        maps: list[Tensor] = self.body(compressed(image) if self.compress else image)
+        return compressed(image) if self.compress else image
+
+    def levels(self, prepared: Tensor) -> list[Tensor]:
+        """Return the four maps of what `prepared` returned."""
+        maps: list[Tensor] = self.body(prepared)
         if self.norms is None:
             return maps
         return [norm(level) for norm, level in zip(self.norms, maps, strict=True)]

@@ -81,6 +81,8 @@ class D2LSSpec(StrictModel):
     """q, into how many vectors each static atom is expanded before they are mixed."""
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
+    detail: bool = False
+    """What a pixel itself shows also reaches it past the encoder, by one linear map of its bands; not in the paper."""
     smooth: bool = False
     """In evaluation, average logits over the length of a cell: borders do not follow the cells of 4 px then. The paper
     does not."""

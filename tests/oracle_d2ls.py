@@ -122,10 +122,16 @@ def gelu(x: Tensor) -> Tensor:
     return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 
-def decode(state: State, atoms: Tensor, x: Tensor) -> Tensor:
-    """One image, `state` of the whole model."""
+def decode(state: State, atoms: Tensor, x: Tensor, bands: Tensor | None = None) -> Tensor:
+    """One image, `state` of the whole model; bands (bands, H, W) as the encoder sees them if there is a short way."""
     up = below(state, "upsample")
-    y = gelu(norm(up, "1", shuffle(x).movedim(0, -1), eps=1e-6).movedim(-1, 0))
+    y = shuffle(x)
+    if bands is not None:
+        own = torch.einsum("cb,bhw->chw", state["detail.map.weight"][:, :, 0, 0], bands)
+        for k in range(2):
+            for m in range(2):
+                y[2 * k + m :: 4] += own[:, k::2, m::2]
+    y = gelu(norm(up, "1", y.movedim(0, -1), eps=1e-6).movedim(-1, 0))
     y = gelu(shuffle(y))
     head = below(state, "head")
     z = linear(head, "classes.4", linear(head, "classes.2", linear(head, "classes.0", atoms).relu()).relu())
@@ -143,8 +149,13 @@ def cells(valid: Tensor, stride: int) -> Tensor:
     )
 
 
-def logits(state: State, maps: list[Tensor], valid: Tensor, sizes: tuple[int, int]) -> Tensor:
-    """Logits (B, N, H, W) from the pyramid's maps and valid pixels (B, H, W); sizes = (heads, subatoms)."""
+def logits(
+    state: State, maps: list[Tensor], valid: Tensor, sizes: tuple[int, int], bands: Tensor | None = None
+) -> Tensor:
+    """Logits (B, N, H, W) from the pyramid's maps and valid pixels (B, H, W); sizes = (heads, subatoms).
+
+    `bands` (B, bands, H, W), as the encoder sees them, where pixels have a short way.
+    """
     heads, subatoms = sizes
     fused = fuse(below(state, "fuse"), maps)
     out = []
@@ -153,7 +164,7 @@ def logits(state: State, maps: list[Tensor], valid: Tensor, sizes: tuple[int, in
         mix = modulate(below(state, "modulator"), deep, subatoms)
         table = generate(below(state, "generator"), state["table"], mix)
         atoms, x = interact(below(state, "interactor"), heads, table, fused[b], cells(valid[b], 4))
-        out.append(decode(state, atoms, x))
+        out.append(decode(state, atoms, x, None if bands is None else bands[b]))
     return torch.stack(out)
 
 

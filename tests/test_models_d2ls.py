@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 
 import oracle_d2ls as oracle
@@ -14,19 +15,19 @@ from rspipe.models.errors import InputError
 from rspipe.models.specs import D2LSSpec, PyramidSpec
 
 
-def pico(seed: int) -> D2LS:
-    model = build(pico_spec(), seed)
+def pico(seed: int, *, detail: bool = False) -> D2LS:
+    model = build(pico_spec().model_copy(update={"detail": detail}), seed)
     assert isinstance(model, D2LS)
     return model
 
 
-@pytest.fixture
-def model() -> Iterator[D2LS]:
-    made = pico(7).double().eval()
+@pytest.fixture(params=[False, True], ids=["", "detail"])
+def model(request: pytest.FixtureRequest) -> Iterator[D2LS]:
+    made = pico(7, detail=request.param).double().eval()
     # depthwise convolutions have no fast float64 kernel: the encoder, which no oracle repeats, stays in float32
-    made.pyramid.float()
-    made.pyramid.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
-    made.pyramid.register_forward_hook(lambda *call: [level.double() for level in call[2]])
+    made.pyramid.body.float()
+    made.pyramid.body.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+    made.pyramid.body.register_forward_hook(lambda *call: [level.double() for level in call[2]])
     # fresh layer scales are 1e-6 and fresh norms the identity: shake all, so that no path is invisible
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -74,7 +75,8 @@ def test_parameters_of_the_papers_base_size() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_equals_the_long_way(model: D2LS, *, masked: bool) -> None:
     x, valid = image(), holes() if masked else torch.ones(2, 1, 64, 96, dtype=torch.bool)
-    expected = oracle.logits(model.state_dict(), model.pyramid(x), valid[:, 0], (4, 4))
+    bands = x if model.spec.detail else None
+    expected = oracle.logits(model.state_dict(), model.pyramid(x), valid[:, 0], (4, 4), bands)
     found = model(x, valid if masked else None).logits
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -101,6 +103,22 @@ def test_image_without_a_valid_pixel_stays_finite(model: D2LS) -> None:
     assert torch.equal(found[1], model(image(), holes()).logits[1])
 
 
+def test_a_short_way_begins_as_if_it_were_not_there() -> None:
+    with torch.inference_mode():
+        assert torch.equal(pico(7).eval()(image().float()).logits, pico(7, detail=True).eval()(image().float()).logits)
+
+
+def test_a_short_way_sees_what_the_encoder_sees() -> None:
+    pyramid = PyramidSpec(size="pico", in_bands=3, compress=True)
+    made = pico_spec().model_copy(update={"pyramid": pyramid, "detail": True})
+    for spec in (made, made.model_copy(update={"dictionary": "none"})):
+        model, seen = build(spec).eval(), list[Tensor]()
+        model.get_submodule("detail").register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        model(image().float())
+        expected = torch.asinh(image() + 2) - math.asinh(2)
+        assert torch.allclose(seen[0].double(), expected, atol=1e-5)
+
+
 def test_batch_order_does_not_matter(model: D2LS) -> None:
     x, valid = image(batch=3), holes(batch=3)
     order = torch.tensor([2, 0, 1])
@@ -112,9 +130,10 @@ def test_static_and_dynamic_pass_share_their_weights(model: D2LS) -> None:
     output = model.train()(x)
     fused = model.fuse(model.pyramid(x))
     (dynamic,) = output.tables
-    assert torch.equal(model.decode(model.stages(dynamic, fused, None)[-1]), output.logits)
+    detail = None if model.detail is None else model.detail(x)
+    assert torch.equal(model.decode(model.stages(dynamic, fused, None)[-1], detail), output.logits)
     static = model.stages(model.table.expand(2, -1, -1), fused, None)[-1]
-    assert torch.equal(model.decode(static), output.aux["static"])
+    assert torch.equal(model.decode(static, detail), output.aux["static"])
 
 
 def test_only_training_fills_more_than_logits(model: D2LS) -> None:
