@@ -82,7 +82,8 @@ class D2LSSpec(StrictModel):
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
     detail: bool = False
-    """What a pixel itself shows also reaches it past the encoder, by one linear map of its bands; not in the paper."""
+    """Pixels also get what their own cell of 4 x 4 px shows, by one linear map past the encoder. The paper has no such
+    way."""
     smooth: bool = False
     """In evaluation, average logits over the length of a cell: borders do not follow the cells of 4 px then. The paper
     does not."""

@@ -125,13 +125,10 @@ def gelu(x: Tensor) -> Tensor:
 def decode(state: State, atoms: Tensor, x: Tensor, bands: Tensor | None = None) -> Tensor:
     """One image, `state` of the whole model; bands (bands, H, W) as the encoder sees them if there is a short way."""
     up = below(state, "upsample")
-    y = shuffle(x)
     if bands is not None:
-        own = torch.einsum("cb,bhw->chw", state["detail.map.weight"][:, :, 0, 0], bands)
-        for k in range(2):
-            for m in range(2):
-                y[2 * k + m :: 4] += own[:, k::2, m::2]
-    y = gelu(norm(up, "1", y.movedim(0, -1), eps=1e-6).movedim(-1, 0))
+        cells = bands.unfold(1, 4, 4).unfold(2, 4, 4)
+        x = x + torch.einsum("dbij,bhwij->dhw", state["detail.map.weight"], cells)
+    y = gelu(norm(up, "1", shuffle(x).movedim(0, -1), eps=1e-6).movedim(-1, 0))
     y = gelu(shuffle(y))
     head = below(state, "head")
     z = linear(head, "classes.4", linear(head, "classes.2", linear(head, "classes.0", atoms).relu()).relu())
