@@ -22,7 +22,7 @@ from rspipe.models.predictor import Judged
 from rspipe.models.specs import Precision, StrictModel
 from rspipe.models.toolchain import CompileError, toolchain
 
-VERSION = 2
+VERSION = 3
 """Raised when the code of the same model must be made anew."""
 _OTHERS_WRITE = 0o022
 _TOLD_LINES = 3

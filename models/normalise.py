@@ -57,11 +57,12 @@ class Normaliser:
             raise InputError(f"numbers must be float32 and present bool, found {numbers.dtype} and {present.dtype}")
         if torch.compiler.is_compiling():
             return self._traced(numbers, present)
+        inverse = self.stddev.reciprocal()  # to divide takes three times as long
         # minima of bytes are 20 times as fast as `all`
         if bool(present.view(torch.uint8).amin()):
-            return Prepared((numbers - self.mean).div_(self.stddev), present[:, :1])
+            return Prepared((numbers - self.mean).mul_(inverse), present[:, :1])
         valid = present.index_select(1, self.required).view(torch.uint8).amin(dim=1, keepdim=True).view(torch.bool)
-        scores = (numbers - self.mean).div_(self.stddev)
+        scores = (numbers - self.mean).mul_(inverse)
         # `where` as a mask over bits: on a CPU three times as fast, and NaN goes as well.
         kept = -(present & valid).to(torch.int32)
         return Prepared((scores.view(torch.int32) & kept).view(torch.float32), valid)
@@ -69,4 +70,4 @@ class Normaliser:
     def _traced(self, numbers: Tensor, present: Tensor) -> Prepared:
         """Say the same in the plain form: a graph holds for every batch, and compilers take no bits for numbers."""
         valid = present.index_select(1, self.required).all(dim=1, keepdim=True)
-        return Prepared(torch.where(present & valid, (numbers - self.mean) / self.stddev, 0.0), valid)
+        return Prepared(torch.where(present & valid, (numbers - self.mean) * self.stddev.reciprocal(), 0.0), valid)

@@ -70,10 +70,10 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
 
 
 def _floats_px(plan: RunPlan, grid: WindowGrid) -> int:
-    """Windows of a batch; the right of one per window row, the bottom of a batch; a shard of each strip, one twice."""
+    """Windows of a batch; the right of one per window row, the bottom of a batch; a shard of each strip, twice."""
     batch, rows = plan.fingerprint.batch, min(plan.band_rows, grid.rows.count)
     owed = rows * grid.window_px + batch * grid.columns.stride_px
-    return batch * grid.window_px**2 + grid.overlap_px * (owed + 3 * min(grid.shard_px[1], grid.width_px))
+    return batch * grid.window_px**2 + grid.overlap_px * (owed + 4 * min(grid.shard_px[1], grid.width_px))
 
 
 def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
@@ -85,9 +85,9 @@ def _read_bytes(plan: RunPlan, grid: WindowGrid) -> int:
 
 
 def _waiting_bytes(plan: RunPlan, grid: WindowGrid) -> int:
-    """What is decided in the rows of a band and waits for its shards to be full."""
+    """What is decided in the rows of a band and waits for its shards to be full, then for them to be written."""
     rows_px = min(plan.band_rows, grid.rows.count) * grid.rows.stride_px + grid.overlap_px
-    return rows_px * min(grid.shard_px[1], grid.width_px) * _decided_bytes(plan)
+    return 2 * rows_px * min(grid.shard_px[1], grid.width_px) * _decided_bytes(plan)
 
 
 def _decided_bytes(plan: RunPlan) -> int:

@@ -27,16 +27,16 @@ def test_disk_and_floats_are_what_the_arrays_hold(tmp_path: Path) -> None:
     plan = planned(tmp_path, "infer.band_rows=2")
     pixels, strips = 230 * 210, 3 * 2 * 4 * 32 * 210 * 4
     assert budget.disk_bytes(plan, plan.scenes[0]) == pixels * (3 * 4 + 2 + 1) + strips
-    assert budget.floats_bytes(plan) == 4 * 4 * (64 * 64 + 2 * 64 * 32 + 32 * 32 + 3 * 32 * 210)
-    read, waiting = 2 * (3 * 32) * (210 + 64) * (3 * 4 + 5), 3 * 32 * 210 * 2
+    assert budget.floats_bytes(plan) == 4 * 4 * (64 * 64 + 2 * 64 * 32 + 32 * 32 + 4 * 32 * 210)
+    read, waiting = 2 * (3 * 32) * (210 + 64) * (3 * 4 + 5), 2 * 3 * 32 * 210 * 2
     assert budget.worker_bytes(plan, 0) - budget.floats_bytes(plan) == read + waiting
 
 
 def test_rasters_on_request_take_room(tmp_path: Path) -> None:
     plan = planned(tmp_path, "infer.band_rows=7", "infer.rasters=[probabilities, entropy, disagreement]")
     assert budget.disk_bytes(plan, plan.scenes[0]) == 230 * 210 * (3 * 4 + 2 + 1 + 4 + 1 + 1)
-    assert budget.floats_bytes(plan) == 4 * 5 * (64 * 64 + 7 * 64 * 32 + 32 * 32 + 3 * 32 * 210)
-    read, waiting = 2 * (8 * 32) * (210 + 64) * (3 * 4 + 5), 8 * 32 * 210 * (2 + 4 + 1 + 1)
+    assert budget.floats_bytes(plan) == 4 * 5 * (64 * 64 + 7 * 64 * 32 + 32 * 32 + 4 * 32 * 210)
+    read, waiting = 2 * (8 * 32) * (210 + 64) * (3 * 4 + 5), 2 * 8 * 32 * 210 * (2 + 4 + 1 + 1)
     assert budget.worker_bytes(plan, 0) - budget.floats_bytes(plan) == read + waiting
 
 
