@@ -38,7 +38,7 @@ class D2LS(Segmenter):
         self.interactor = interactor_of(spec.exchange, spec.width, spec.stages) if spec.exchange else None
         self.upsample = ShuffleUpsampler(spec.width)
         self.head = DotHead.deep(spec.width, smooth=spec.smooth)
-        self.detail = Detail(spec.pyramid.in_bands, spec.width) if spec.detail else None
+        self.detail = Detail(spec.detail, spec.width) if spec.detail else None
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:
         """See `Segmenter`; the global pools and the dictionary read valid pixels only."""

@@ -24,7 +24,7 @@ class Plain(Segmenter):
         self.fuse = Fuse(widths, spec.width) if spec.aggregate else Deepest(widths[-1], spec.width)
         self.upsample = ShuffleUpsampler(spec.width)
         self.head = PlainHead(spec.width, spec.classes, smooth=spec.smooth)
-        self.detail = Detail(spec.pyramid.in_bands, spec.width) if spec.detail else None
+        self.detail = Detail(spec.detail, spec.width) if spec.detail else None
 
     def forward(self, image: Tensor, valid: Tensor | None = None, *, explain: bool = False) -> SegOutput:  # noqa: ARG002 - nothing is pooled
         """See `Segmenter`."""

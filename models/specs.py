@@ -81,9 +81,9 @@ class D2LSSpec(StrictModel):
     """q, into how many vectors each static atom is expanded before they are mixed."""
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
-    detail: bool = False
-    """Pixels also get what their own cell of 4 x 4 px shows, by one linear map past the encoder. The paper has no such
-    way."""
+    detail: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Channels of the bands of which pixels also get what their own cell of 4 x 4 px shows, by one linear map past the
+    encoder. The paper has no such way."""
     smooth: bool = False
     """In evaluation, average logits over the length of a cell: borders do not follow the cells of 4 px then. The paper
     does not."""
@@ -98,8 +98,11 @@ class D2LSSpec(StrictModel):
         return data
 
     @model_validator(mode="after")
-    def _widths_divide(self) -> Self:
+    def _fits(self) -> Self:
         _check_width(self.width, self.exchange)
+        bands = self.pyramid.in_bands
+        if len(set(self.detail)) < len(self.detail) or max(self.detail, default=0) >= bands:
+            raise ValueError(f"detail {self.detail}: these must be different channels of the {bands} bands, from 0 on")
         return self
 
 

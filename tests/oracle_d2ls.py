@@ -123,7 +123,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def decode(state: State, atoms: Tensor, x: Tensor, bands: Tensor | None = None) -> Tensor:
-    """One image, `state` of the whole model; bands (bands, H, W) as the encoder sees them if there is a short way."""
+    """One image, `state` of the whole model; bands (., H, W), those of the short way if there is one."""
     up = below(state, "upsample")
     if bands is not None:
         cells = bands.unfold(1, 4, 4).unfold(2, 4, 4)
@@ -151,7 +151,7 @@ def logits(
 ) -> Tensor:
     """Logits (B, N, H, W) from the pyramid's maps and valid pixels (B, H, W); sizes = (heads, subatoms).
 
-    `bands` (B, bands, H, W), as the encoder sees them, where pixels have a short way.
+    `bands` (B, ., H, W): those that pixels have a short way from, as the encoder sees them.
     """
     heads, subatoms = sizes
     fused = fuse(below(state, "fuse"), maps)
