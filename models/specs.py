@@ -81,7 +81,7 @@ class D2LSSpec(StrictModel):
     """q, into how many vectors each static atom is expanded before they are mixed."""
     aggregate: bool = True
     """Fuse all levels of the pyramid; otherwise only the deepest is projected and upsampled."""
-    detail: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    detail: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), strict=False)
     """Channels of the bands of which pixels also get what their own cell of 4 x 4 px shows, by one linear map past the
     encoder. The paper has no such way."""
     smooth: bool = False
