@@ -12,6 +12,7 @@ encoder is awake and whose logits spread by three, on two of 64 px.
 | exported graph to eager, float32                    | 0      | 0      |
 """
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 
@@ -103,7 +104,9 @@ def test_folded_projections(shipped: Case) -> None:
     with torch.inference_mode():
         maps = [level.double() for level in model.pyramid(small.image)]
     state = {name: tensor.double() for name, tensor in model.state_dict().items()}
-    long = oracle_d2ls.logits(state, maps, small.valid[:, 0], (spec.exchange.heads, spec.subatoms))
+    bands = (torch.asinh(small.image.double() + 2) - math.asinh(2))[:, list(spec.detail)]
+    sizes = spec.exchange.heads, spec.subatoms
+    long = oracle_d2ls.logits(state, maps, small.valid[:, 0], sizes, bands if spec.detail else None)
     assert spec.smooth
     assert largest(probabilities(model, small), oracle_d2ls.averaged(long).softmax(dim=1)) <= 1e-5
 
