@@ -66,7 +66,7 @@ class D2LS(Segmenter):
         return stages
 
     def decode(self, stage: Stage, detail: Tensor | None = None) -> Tensor:
-        """Return logits (B, N, H, W)."""
+        """Return logits (B, N, H, W); `detail` is what `Detail` makes of the bands, None where there is none."""
         logits: Tensor = self.head(stage.atoms, self._pixels(stage, detail))
         return logits
 

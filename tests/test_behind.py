@@ -1,6 +1,7 @@
 """Working behind: order, one piece at a time, and errors that nobody can miss."""
 
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -38,6 +39,9 @@ def test_one_work_runs_at_a_time_and_four_may_wait() -> None:
     with Behind() as behind:
         giver = threading.Thread(target=give)
         giver.start()
+        ends_at = time.monotonic() + 30
+        while (len(taken) <= WAITING or not begun) and time.monotonic() < ends_at:
+            time.sleep(0.01)
         giver.join(timeout=0.2)
         seen = list(begun), list(taken)
         go.set()

@@ -119,6 +119,14 @@ def test_a_short_way_sees_what_the_encoder_sees() -> None:
         assert torch.allclose(seen[0].double(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [(0, 3), (1, 1), (-1,)])
+def test_a_short_way_is_of_different_bands_that_are_there(channels: tuple[int, ...]) -> None:
+    document = pico_spec().model_dump(mode="json")
+    assert D2LSSpec.model_validate({**document, "detail": [2, 0]}).detail == (2, 0)
+    with pytest.raises(ValueError, match="detail"):
+        D2LSSpec.model_validate({**document, "detail": list(channels)})
+
+
 def test_batch_order_does_not_matter(model: D2LS) -> None:
     x, valid = image(batch=3), holes(batch=3)
     order = torch.tensor([2, 0, 1])
