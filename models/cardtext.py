@@ -5,7 +5,7 @@ from textwrap import fill
 
 from rspipe.catalogs.bands import Unit
 from rspipe.models.card import CardBand, ModelCard
-from rspipe.models.mlm import Calibration
+from rspipe.models.mlm import USUAL, USUAL_HELD_OUT, Calibration
 
 _WIDTH = 100
 _UNITS = {Unit.REFLECTANCE: "reflectance, 0 to about 1", Unit.KELVIN: "brightness temperature in kelvin"}
@@ -60,11 +60,13 @@ def _calibration(card: ModelCard) -> list[str]:
 def _familiar(card: ModelCard) -> list[str]:
     if card.familiar is None:
         return ["The card does not keep what its training looked like: it cannot say what is unfamiliar."]
-    text = (
-        "It can say how far every pixel is from those of its training (a run's raster `unfamiliarity`): 99 % of those "
-        "lie at a distance of at most 1."
+    text = "It can say how far every pixel is from those of its training (a run's raster `unfamiliarity`): "
+    if card.familiar.scenes is None:
+        return _paragraph(f"{text}{USUAL:.0%} of those lie at a distance of at most 1.")
+    return _paragraph(
+        f"{text}of the pixels of {card.familiar.scenes} scenes, each seen by a model that had learned nothing of it, "
+        f"{USUAL_HELD_OUT:.0%} lie at a distance of at most 1."
     )
-    return _paragraph(text)
 
 
 def _reliability(found: Calibration) -> list[str]:

@@ -2,7 +2,8 @@
 
 A cell's profile says how near the cell is to every class's atom, and with what the classes are compared there. Its
 distance to the training cells' mean is Mahalanobis's (as Lee et al., arXiv 1807.03888, take for features), averaged
-over a few cells, because strange surfaces are wider than a pixel, and told in units of what training rarely exceeds.
+over a few cells, because strange surfaces are wider than a pixel. Its unit is what training rarely exceeds; or, since
+what was learned from lies nearer than anything else can, what scenes rarely exceed that folds held out.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rspipe.models.mlm import Familiar
+from rspipe.models.distances import Distances
+from rspipe.models.mlm import USUAL, USUAL_HELD_OUT, Familiar
 
 REACH_CELLS = 5
 """Side of the square that a distance is averaged over."""
-USUAL = 0.99
-"""The share of training cells whose distance is at most 1."""
 SHRINK = 1e-3
 """Added to the diagonal of the correlations, so that channels that always agree do not count without bound."""
 STILL = 1e-6
@@ -77,6 +77,18 @@ def familiar_of(profiles: Sequence[Tensor], valid: Sequence[Tensor]) -> Familiar
     unit = float(np.quantile(torch.cat(lengths).numpy(), USUAL))
     lines = (whiten / unit).unbind()
     return Familiar(mean=_rounded(free.mean), whiten=tuple(_rounded(row[: n + 1]) for n, row in enumerate(lines)))
+
+
+def in_units_of(distances: Distances, familiar: Familiar) -> Familiar:
+    """Measure in units of what cells of unseen scenes rarely exceed.
+
+    Args:
+        distances: of such cells from what was familiar to models of the same recipe, in the units of their trainings.
+        familiar: in the unit of its own training.
+    """
+    unit = distances.within(USUAL_HELD_OUT)
+    whiten = tuple(_rounded(torch.tensor(row, dtype=torch.float64) / unit) for row in familiar.whiten)
+    return Familiar(mean=familiar.mean, whiten=whiten, scenes=distances.scenes)
 
 
 def _rounded(row: Tensor) -> tuple[float, ...]:

@@ -16,6 +16,12 @@ FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 VERSION_SCHEMA = "https://stac-extensions.github.io/version/v1.2.0/schema.json"
 CLASSIFICATION_SCHEMA = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 
+USUAL = 0.99
+"""The share of training cells whose distance from what is familiar is at most 1."""
+USUAL_HELD_OUT = 0.95
+"""The same of held-out cells, where some were measured: of a few dozen scenes, the strangest alone would decide what is
+rarer."""
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])$")]
 Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
@@ -132,6 +138,9 @@ class Familiar(StrictModel):
     """Per channel of a profile."""
     whiten: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], ...]
     """A lower triangle: the length of its product with (profile - mean) is the distance, in units of what is usual."""
+    scenes: int | None = Field(default=None, ge=1, exclude_if=lambda scenes: scenes is None)
+    """From so many it is known what is usual, each seen by a model that had learned nothing of it; None: from the
+    training."""
 
     @model_validator(mode="after")
     def _triangle(self) -> Self:

@@ -13,6 +13,7 @@ import numpy as np
 from rspipe.catalogs.legends import Legend
 from rspipe.models.bootstrap import LEVEL, Interval, intervals
 from rspipe.models.calibration import TemperatureScan
+from rspipe.models.distances import Distances
 from rspipe.models.metrics import Confusion, Scores
 from rspipe.models.score import Score
 
@@ -28,6 +29,8 @@ class Measured:
     """The same patches by the windows of the card, under every temperature."""
     lacking: Mapping[str, Score] = field(default_factory=lambda: MappingProxyType({}))
     """Names of bands, joined by commas -> the same patches without these."""
+    distances: Distances = field(default_factory=Distances.none)
+    """The same patches from what was familiar to the model."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(
@@ -35,6 +38,7 @@ class Measured:
             coarse=self.coarse + other.coarse,
             blended=self.blended + other.blended,
             lacking={bands: score + other.lacking[bands] for bands, score in self.lacking.items()},
+            distances=self.distances + other.distances,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class Measured:
             "surprise": self.blended.surprise.tolist(),
             "reliability": self.blended.reliability.tolist(),
             "lacking": {bands: _listed(score) for bands, score in self.lacking.items()},
+            "distances": self.distances.as_json(),
         }
 
     @classmethod
@@ -56,6 +61,7 @@ class Measured:
             coarse=_score(facts["coarse"]),
             blended=TemperatureScan(np.array(facts["surprise"]), np.array(facts["reliability"])),
             lacking={bands: _score(listed) for bands, listed in facts.get("lacking", {}).items()},
+            distances=Distances.from_json(facts["distances"]) if "distances" in facts else Distances.none(),
         )
 
 

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from rspipe.catalogs.simulated import Polar, thick_from, training_patch
 from rspipe.catalogs.simulation import CHANNELS
-from rspipe.models.acquaint import acquainted
+from rspipe.models.acquaint import acquainted, distances_of
 from rspipe.models.card import ModelCard
 from rspipe.models.crops import Size, shrunk
 from rspipe.models.data import Patch, digest_of, without
+from rspipe.models.distances import Distances
+from rspipe.models.familiar import in_units_of
 from rspipe.models.folds import dealt_to_folds
 from rspipe.models.labelling import SourceSpec, Wanted
-from rspipe.models.mlm import Calibration, GroundResolution, Training
+from rspipe.models.mlm import Calibration, Familiar, GroundResolution, Training
 from rspipe.models.normalise import Normaliser
 from rspipe.models.recipe import Recipe
 from rspipe.models.registry import resolve
@@ -106,14 +108,16 @@ class _Run:
         return [self._fold(fold, patches, dealt == fold, beside) for fold in range(settings.count)]
 
     def _fold(self, fold: int, patches: Sequence[Patch], held: NDArray[np.bool_], beside: list[Patch]) -> Measured:
-        learned = [patch for patch, out in zip(patches, held, strict=True) if not out] + beside
+        kept = [patch for patch, out in zip(patches, held, strict=True) if not out]
+        learned = kept + beside
         done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             found = Measured.from_json(done.read_text(encoding="utf-8"))
-            if found.lacking.keys() == self.lacking.keys():
+            if found.lacking.keys() == self.lacking.keys() and found.distances.scenes:
                 return found
         trainer = self.fit(f"fold-{fold}", learned)
-        measured = self.measure(trainer, [patch for patch, out in zip(patches, held, strict=True) if out])
+        unseen = [patch for patch, out in zip(patches, held, strict=True) if out]
+        measured = replace(self.measure(trainer, unseen), distances=self.distances(trainer, kept, unseen))
         self.tell(f"fold-{fold}", measured)
         write_text(done, json.dumps(measured.as_json()) + "\n")
         return measured
@@ -181,6 +185,17 @@ class _Run:
         blended = scan_temperatures(trainer.model, card, patches)
         return Measured(native=native, coarse=averaged, blended=blended, lacking=lacking)
 
+    def familiar(self, trainer: Trainer, learned: Sequence[Patch]) -> Familiar | None:
+        known = [patch for patch in learned if not patch.display] or self.simulated
+        normalise = Normaliser.of(self.recipe.card_bands, trainer.device)
+        return acquainted(trainer.model, known, normalise) if known else None
+
+    def distances(self, trainer: Trainer, learned: Sequence[Patch], unseen: Sequence[Patch]) -> Distances:
+        familiar = self.familiar(trainer, learned)
+        if familiar is None:
+            return Distances.none()
+        return distances_of(trainer.model, unseen, Normaliser.of(self.recipe.card_bands, trainer.device), familiar)
+
     def tell(self, name: str, measured: Measured) -> None:
         native, coarse = measured.native.confusion, measured.coarse.confusion
         line = {"run": name, "recipe": self.recipe.digest, "mean_iou": native.mean_iou}
@@ -201,9 +216,7 @@ class _Run:
         weights = self.output / f"{self.config.name}.safetensors"
         card = self._card(weights.name, save_weights(trainer.model, weights), trainer, self._metrics(folds, held))
         path = self.output / f"{self.config.name}.json"
-        known = [patch for patch in own if not patch.display] or self.simulated
-        normalise = Normaliser.of(card.bands, trainer.device)
-        card = replace(card, familiar=acquainted(trainer.model, known, normalise) if known else None)
+        card = replace(card, familiar=self.familiar(trainer, own))
         (calibrated(card, sum_of(folds)) if folds else card).write(path)
         return path
 
@@ -239,7 +252,12 @@ class _Run:
 
 
 def calibrated(card: ModelCard, measured: Measured) -> ModelCard:
-    """Return a card with the temperature that fits what was held out, and its reliability table."""
+    """Return a card with what only held-out scenes can tell.
+
+    That is the temperature that fits them, its reliability table, and how far the unfamiliar begins.
+    """
+    if card.familiar and measured.distances.scenes:
+        card = replace(card, familiar=in_units_of(measured.distances, card.familiar))
     found = measured.blended.calibrated
     if not found.bins:
         return card

@@ -112,15 +112,7 @@ def pictures(folder: Path) -> list[Tensor]:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_the_shipped_model_finds_other_sensors_less_familiar_than_unseen_scenes(real_data: Path) -> None:
-    shipped = Predictor.load(resolve("cloud-thickness"))
-    model = build(shipped.card.spec)
-    model.load_state_dict(shipped._model.state_dict())
-    train = [
-        Patch(path.stem, read(path), torch.zeros(256, 256, dtype=torch.uint8), 30.0)
-        for path in sorted((real_data / "l8biome/train/images").glob("*.tif"))
-    ]
-    familiar = acquainted(model, train, Normaliser.of(shipped.card.bands, CPU))
-    predictor = Predictor(model, replace(shipped.card, familiar=familiar), CPU, "float32")
+    predictor = Predictor.load(resolve("cloud-thickness"))
 
     def beyond(scenes: list[Tensor]) -> float:
         shares = []

@@ -23,7 +23,11 @@ def test_the_card_tells_bands_classes_range_and_digest() -> None:
 
 def test_the_card_says_whether_it_knows_what_is_unfamiliar() -> None:
     knowing = replace(PICO_CARD, familiar=Familiar(mean=(0.0,), whiten=((1.0,),)))
-    assert "raster `unfamiliarity`" in " ".join(card_text(knowing).split())
+    text = " ".join(card_text(knowing).split())
+    assert "raster `unfamiliarity`): 99% of those lie at a distance of at most 1." in text
+    held_out = replace(PICO_CARD, familiar=Familiar(mean=(0.0,), whiten=((1.0,),), scenes=29))
+    text = " ".join(card_text(held_out).split())
+    assert "of the pixels of 29 scenes, each seen by a model that had learned nothing of it, 95% lie at a" in text
     assert "cannot say what is unfamiliar" in " ".join(card_text(PICO_CARD).split())
 
 

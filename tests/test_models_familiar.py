@@ -6,7 +6,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from rspipe.models.familiar import Yardstick, familiar_of
+from rspipe.models.distances import Distances
+from rspipe.models.familiar import Yardstick, familiar_of, in_units_of
 from rspipe.models.mlm import Familiar
 
 CPU = torch.device("cpu")
@@ -56,6 +57,20 @@ def test_one_training_cell_in_a_hundred_is_beyond_one() -> None:
     measure = Yardstick.of(familiar_of(profiles, valid), CPU)
     found = torch.cat([measure(p[None], m[None])[0, 0][m[0]] for p, m in zip(profiles, valid, strict=True)])
     assert (found > 1).float().mean().item() == pytest.approx(0.01, abs=0.002)
+
+
+def test_with_held_out_cells_one_in_twenty_of_them_is_beyond_one() -> None:
+    profiles, valid = seen(40)
+    familiar = familiar_of(profiles, valid)
+    before = Yardstick.of(familiar, CPU)
+    held = [3 * p.flip(0) for p in profiles]
+    lengths = torch.cat([before(p[None], m[None])[0][m] for p, m in zip(held, valid, strict=True)])
+    told = in_units_of(Distances.of(lengths.numpy(), scenes=40), familiar)
+    after = Yardstick.of(told, CPU)
+    found = torch.cat([after(p[None], m[None])[0][m] for p, m in zip(held, valid, strict=True)])
+    assert told.scenes == 40
+    assert (found > 1).float().mean().item() == pytest.approx(0.05, abs=0.005)
+    assert torch.allclose(found * torch.quantile(lengths, 0.95), lengths, rtol=0.011)
 
 
 def test_the_unit_of_a_channel_does_not_matter() -> None:

@@ -13,11 +13,14 @@ from labelled import BANDS, random_patch, write_raster
 from safetensors.torch import load_file
 from sklearn.metrics import confusion_matrix
 from tinytraining import fit
+from torch import nn
 
+from rspipe.models.acquaint import acquainted
 from rspipe.models.build import build
 from rspipe.models.card import ModelCard
 from rspipe.models.data import Patch, digest_of
 from rspipe.models.errors import CardError, DataError
+from rspipe.models.familiar import Yardstick
 from rspipe.models.feed import collated
 from rspipe.models.foldersource import FolderSource
 from rspipe.models.normalise import Normaliser
@@ -29,6 +32,7 @@ from rspipe.pipeline.train import simulated_patches, train
 from rspipe.pipeline.training import load_training
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+CPU = torch.device("cpu")
 SHIPPED = Path(__file__).parents[1] / "workflows" / "train_cloud_thickness.yaml"
 TINY = """
 name: tiny
@@ -87,9 +91,27 @@ def test_training_ships_weights_that_the_predictor_takes(finished: Path) -> None
     numbers = random_patch(5).bands[None]
     found = Predictor.load(path).probabilities(numbers, ~numbers.isnan())
     torch.testing.assert_close(found.sum(dim=1), torch.ones(1, 64, 64))
-    seen = torch.stack([random_patch(seed).bands for seed in (0, 1)])
-    distances = Predictor.load(path).judged(seen, ~seen.isnan()).unfamiliar
-    assert (distances > 1).float().mean() < 0.05
+
+
+def test_the_unfamiliar_begins_where_one_in_twenty_cells_lies_that_folds_held_out(finished: Path) -> None:
+    output = finished / "out"
+    card = ModelCard.read(output / "tiny.json")
+    normalise, patches = Normaliser.of(card.bands, CPU), [random_patch(seed) for seed in range(3)]
+    lengths = []
+    for fold, path in enumerate(sorted(output.glob("measured-*.json"))):
+        names = json.loads(path.read_text(encoding="utf-8"))["native"]
+        model = model_of_fold(output, fold, card)
+        known, unseen = ([patch for patch in patches if (patch.name in names) is held] for held in (False, True))
+        yardstick = Yardstick.of(acquainted(model, known, normalise), CPU)
+        batch = collated(unseen, normalise)
+        with torch.inference_mode():
+            shown = model(batch.image, batch.valid, explain=True).profile
+        lengths += yardstick(shown, torch.ones(len(unseen), 1, 16, 16, dtype=torch.bool)).flatten().tolist()
+    assert card.familiar is not None
+    assert card.familiar.scenes == 3
+    final = Predictor.load(output / "tiny.json")._model
+    training = acquainted(final, patches[:2], normalise)
+    assert training.whiten[0][0] / card.familiar.whiten[0][0] == pytest.approx(np.quantile(lengths, 0.95), rel=0.02)
 
 
 def test_every_patch_is_held_out_once(finished: Path) -> None:
@@ -134,7 +156,7 @@ def profiles(path: Path, patches: list[Patch]) -> np.ndarray:
     card = ModelCard.read(path)
     model = build(card.spec)
     model.load_state_dict(load_file(path.with_name(card.weights_name)), strict=False)
-    batch = collated(patches, Normaliser.of(card.bands, torch.device("cpu")))
+    batch = collated(patches, Normaliser.of(card.bands, CPU))
     with torch.inference_mode():
         shown = model.eval()(batch.image, batch.valid, explain=True).profile
     return np.asarray(shown.movedim(1, -1).flatten(0, 2).numpy())
@@ -161,16 +183,20 @@ def test_what_a_missing_band_costs_is_measured_on_held_out_patches_without_train
     ]
     patches = {patch.name: patch for patch in map(random_patch, range(3))}
     for fold, path in enumerate(sorted(output.glob("measured-*.json"))):
-        (state,) = (output / "checkpoints" / f"fold-{fold}").glob("step-*.safetensors")
-        tensors = {name.removeprefix("average/"): tensor for name, tensor in load_file(state).items()}
-        model = build(card.spec).eval()
-        model.load_state_dict({name: tensors[name] for name in model.state_dict()})
-        predictor = Predictor(model, card, torch.device("cpu"), "float32")
+        predictor = Predictor(model_of_fold(output, fold, card), card, CPU, "float32")
         for scene, counts in json.loads(path.read_text(encoding="utf-8"))["lacking"]["cirrus, lwir11"].items():
             bands, present = patches[scene].bands[None], torch.ones(1, 4, 64, 64, dtype=torch.bool)
             present[:, 2:] = False
             guess = predictor.probabilities(bands, present).argmax(dim=1)[0]
             assert counts == confusion_matrix(patches[scene].labels.ravel(), guess.ravel(), labels=range(4)).tolist()
+
+
+def model_of_fold(output: Path, fold: int, card: ModelCard) -> nn.Module:
+    (state,) = (output / "checkpoints" / f"fold-{fold}").glob("step-*.safetensors")
+    tensors = {name.removeprefix("average/"): tensor for name, tensor in load_file(state).items()}
+    model = build(card.spec).eval()
+    model.load_state_dict({name: tensors[name] for name in model.state_dict()})
+    return model
 
 
 def test_the_same_files_give_the_same_weights_and_a_finished_training_is_not_repeated(
