@@ -23,6 +23,23 @@ WAY_OUT = {
 
 
 @contextmanager
+def writing(folder: Path, what: str = "files") -> Iterator[None]:
+    """Tell what could not be written into a folder, or below it, and the way out; of other errors nothing.
+
+    Raises:
+        EnvironmentFailedError: disk full, read-only or not permitted.
+    """
+    try:
+        yield
+    except OSError as error:
+        elsewhere = isinstance(error.filename, str) and not Path(error.filename).is_relative_to(folder)
+        if error.errno not in WAY_OUT or elsewhere:
+            raise
+        found = f"cannot write {what} in {folder}: {error.strerror}"
+        raise EnvironmentFailedError(f"{found}; {WAY_OUT[error.errno]}, then run again: it resumes") from error
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a path beside `target` to write to; when the block ends well, the file is synced and takes its place.
 
@@ -55,22 +72,18 @@ def staging(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         FileNotFoundError: one of `names` was not written.
     """
     room = folder / (ROOM_PREFIX + secrets.token_hex(8))
-    try:
-        _make_folder(folder)
-        room.mkdir(mode=0o700)
-        yield room
-        for name in names:
-            _sync(room / name)
-        for name in names:
-            (room / name).replace(folder / name)
-        _sync(folder)
-    except OSError as error:
-        if error.errno not in WAY_OUT:
-            raise
-        found = f"cannot write {', '.join(names)} in {folder}: {error.strerror}"
-        raise EnvironmentFailedError(f"{found}; {WAY_OUT[error.errno]}, then run again: it resumes") from error
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    with writing(folder, ", ".join(names)):
+        try:
+            _make_folder(folder)
+            room.mkdir(mode=0o700)
+            yield room
+            for name in names:
+                _sync(room / name)
+            for name in names:
+                (room / name).replace(folder / name)
+            _sync(folder)
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:

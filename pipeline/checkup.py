@@ -1,5 +1,6 @@
 """Check-up: what a look at model and machine found. It is remembered, so that the next run need not load the model."""
 
+import json
 import os
 import platform
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from rspipe.models import registry
 from rspipe.models.card import ModelCard
 from rspipe.models.errors import ModelError
 from rspipe.models.toolchain import cpuinfo
-from rspipe.pipeline import atomic, gpus
+from rspipe.pipeline import gpus, sealed
 from rspipe.pipeline.config import ComputeSettings
 from rspipe.pipeline.errors import ModelRefusedError
 from rspipe.pipeline.fingerprint import DeviceKind, Fingerprint
@@ -64,10 +65,18 @@ class CheckUp(BaseModel):
     process_bytes: NonNegativeInt
     """Largest resident size of a process that has the model loaded."""
 
+    @classmethod
+    def kept(cls, path: Path) -> Self | None:
+        """Return what is remembered; a damaged file, or one of another version, is as good as none."""
+        try:
+            return cls.model_validate_json(json.dumps(sealed.read(path)))
+        except ValidationError:
+            return None
+
     def keep(self, path: Path) -> None:
         """Remember it; what a GPU is called must be asked each time."""
-        if self.fingerprint.device == "cpu" and _read(path) != self:
-            atomic.write_text(path, self.model_dump_json() + "\n")
+        if self.fingerprint.device == "cpu" and self.kept(path) != self:
+            sealed.write(path, self.model_dump(mode="json"))
 
 
 def check_up(model: PlannedModel, compute: ComputeSettings, remembered: Path | None) -> CheckUp:
@@ -84,7 +93,7 @@ def check_up(model: PlannedModel, compute: ComputeSettings, remembered: Path | N
     """
     device: DeviceKind = "cuda" if gpus.are_wanted(compute) else "cpu"
     subject = _subject(model, compute.threads)
-    earlier = None if device == "cuda" or remembered is None else _read(remembered)
+    earlier = None if device == "cuda" or remembered is None else CheckUp.kept(remembered)
     if earlier is not None and earlier.subject == subject:
         return earlier
     _check_weights(model)
@@ -123,11 +132,3 @@ def _subject(model: PlannedModel, threads: int) -> str:
 def _processor() -> list[str]:
     told = {line for line in cpuinfo() if line.startswith(_TELLING)}
     return [platform.machine(), platform.processor(), *sorted(told)]
-
-
-def _read(path: Path) -> CheckUp | None:
-    """A damaged file is as good as none: the model is looked at anew."""
-    try:
-        return CheckUp.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None

@@ -4,13 +4,12 @@ A record is written last, whole or not at all, and vouches for its files by size
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from rspipe.pipeline import atomic
+from rspipe.pipeline import sealed
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.task import Receipt, Task
 
@@ -77,8 +76,7 @@ class Ledger:
         record = Record(
             key=task.key, stage=task.stage, scene=task.scene, label=task.label, objects=objects, counts=receipt.counts
         )
-        text = json.dumps({"schema": SCHEMA, **asdict(record)}, sort_keys=True)
-        atomic.write_text(self._path(task.key), text)
+        sealed.write(self._path(task.key), {"schema": SCHEMA, **asdict(record)})
         return record
 
     def state(self, key: str) -> tuple[TaskState, Record | None]:
@@ -103,18 +101,17 @@ class Ledger:
         return self._folder / key[:2] / f"{key}.json"
 
     def _read(self, key: str) -> Record | None:
-        try:
-            fields = json.loads(self._path(key).read_text(encoding="utf-8"))
-            schema = fields.pop("schema")
-            if schema != SCHEMA:
-                raise EnvironmentFailedError(
-                    f"{self._path(key)}: written by another version (schema {schema}, this one knows {SCHEMA}); "
-                    "upgrade rspipe or run with --fresh"
-                )
-            objects = tuple(Vouched(**vouched) for vouched in fields.pop("objects"))
-            record = Record(objects=objects, **fields)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        fields = sealed.read(self._path(key))
+        if fields is None:
             return None
+        schema = fields.pop("schema", None)
+        if schema != SCHEMA:
+            raise EnvironmentFailedError(
+                f"{self._path(key)}: written by another version (schema {schema}, this one knows {SCHEMA}); "
+                "upgrade rspipe or run with --fresh"
+            )
+        objects = tuple(Vouched(**vouched) for vouched in fields.pop("objects"))
+        record = Record(objects=objects, **fields)
         return record if record.key == key else None
 
 
@@ -140,11 +137,14 @@ class Signature:
 
 
 class InputDigests:
-    """Digests of input files, remembered by signature so that a resumed run does not read its inputs again."""
+    """Digests of input files, remembered by signature so that a resumed run does not read its inputs again.
+
+    A damaged cache costs one more reading of the inputs, nothing else.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known = _read_cache(path)
+        self._known: dict[str, str] = sealed.read(path) or {}
 
     def digest(self, path: Path) -> str:
         """Return the sha-256 of an input file, read only when its signature is new."""
@@ -155,17 +155,8 @@ class InputDigests:
 
     def save(self) -> None:
         """Write the cache, if there is something new in it."""
-        if self._known != _read_cache(self._path):
-            atomic.write_text(self._path, json.dumps(self._known, sort_keys=True))
-
-
-def _read_cache(path: Path) -> dict[str, str]:
-    """A damaged cache costs one more reading of the inputs, nothing else."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+        if self._known != (sealed.read(self._path) or {}):
+            sealed.write(self._path, self._known)
 
 
 def sweep_partials(folders: Iterable[Path]) -> int:

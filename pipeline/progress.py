@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 if TYPE_CHECKING:
+    from io import RawIOBase
+
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
@@ -42,7 +44,7 @@ class Progress:
         self._verbosity = verbosity
         self._stages: dict[str, _Stage] = {}
         self._open = ExitStack()
-        self._log: TextIO | None = None
+        self._log: RawIOBase | None = None
         self._bars: Bars | None = None
 
     def __enter__(self) -> Self:
@@ -59,7 +61,8 @@ class Progress:
     def log_to(self, path: Path) -> None:
         """Write everything from now on to a file too, as JSON lines appended to what it holds."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = self._open.enter_context(path.open("a", encoding="utf-8"))
+        # Without a buffer: one that a full disk has not taken would be written once more at the end, and fail again.
+        self._log = self._open.enter_context(path.open("ab", buffering=0))
 
     def start(self, stage: str, total: int) -> None:
         """Tell that a stage begins; `total` counts its tasks."""
@@ -117,8 +120,7 @@ class Progress:
     def _record(self, event: str, **facts: str | float) -> None:
         if self._log is not None:
             moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._log.write(json.dumps({"time": moment, "event": event, **facts}) + "\n")
-            self._log.flush()
+            self._log.write(f"{json.dumps({'time': moment, 'event': event, **facts})}\n".encode())
 
 
 def _tasks(count: int) -> str:

@@ -15,6 +15,8 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ZarrUserWarning
 
 from rspipe.catalogs.scene import Grid
+from rspipe.pipeline import sealed
+from rspipe.pipeline.ledger import file_digest
 
 GRID_MAPPING = "spatial_ref"
 ARRAY_CONFIG: ArrayConfigParams = {"write_empty_chunks": True}
@@ -87,8 +89,6 @@ def _create_coordinates(group: zarr.Group, grid: Grid) -> None:
     reference.attrs["GeoTransform"] = f"{transform.c} {transform.a} 0.0 {transform.f} 0.0 {transform.e}"
 
 
-LAYOUT = "rspipe_layout"
-"""Group attribute, set last: a group without it was never finished."""
 VALIDITY = "validity"
 """Name of the array beside the bands: bit i is set where band i (in the order of `flag_meanings`) is valid."""
 
@@ -103,37 +103,39 @@ def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
     """Create a Zarr v3 group on `grid` that `xarray.open_zarr` and rioxarray understand.
 
     A finished group with the same layout is left as it is, with all that was written into it; any other is replaced.
+    What the layout consists of, metadata and coordinates, is vouched for by a file beside the group, written last.
 
     Args:
         path: folder of the group.
         grid: georeferencing of every array's last two axes.
         arrays: the arrays to lay out; nothing is written into them.
     """
-    layout = repr((grid, list(arrays)))
-    if _is_laid_out(path, layout, arrays):
+    layout, vouched = repr((grid, list(arrays))), path.with_name(f"{path.name}.layout.json")
+    if _is_laid_out(path, layout, sealed.read(vouched)):
         return
+    vouched.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     _create_coordinates(group, grid)
     for plan in arrays:
         _create(group, plan, {"grid_mapping": GRID_MAPPING, "coordinates": GRID_MAPPING})
-    group.attrs[LAYOUT] = layout
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", ZarrUserWarning
         )  # says only that other readers may ignore the consolidated copy
         zarr.consolidate_metadata(path, zarr_format=3)
+    files = {file.relative_to(path).as_posix(): file_digest(file) for file in path.rglob("*") if file.is_file()}
+    sealed.write(vouched, {"layout": layout, "files": files})
 
 
-def _is_laid_out(path: Path, layout: str, arrays: Sequence[ArrayPlan]) -> bool:
-    """Tell whether a group is there, finished and readable; a damaged one is as good as none."""
-    try:
-        found = zarr.open_group(path, mode="r", zarr_format=3).attrs.get(LAYOUT)
-        for plan in arrays:
-            open_array(path, plan.name)
-    except (OSError, ValueError, KeyError, TypeError):
+def _is_laid_out(path: Path, layout: str, vouched: Mapping[str, Any] | None) -> bool:
+    """Tell whether a group is there, finished and undamaged; any other is as good as none."""
+    if vouched is None or vouched["layout"] != layout:
         return False
-    return bool(found == layout)
+    try:
+        return all(file_digest(path / name) == digest for name, digest in vouched["files"].items())
+    except OSError:
+        return False
 
 
 def clear(path: Path, names: Sequence[str], rows: slice) -> None:

@@ -1,12 +1,12 @@
 """What is done, and that nothing else passes for it."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import pytest
 
+from rspipe.pipeline import sealed
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.ledger import InputDigests, Ledger, Signature, Vouched, file_digest, sweep_partials
 from rspipe.pipeline.task import Receipt, Task
@@ -73,14 +73,12 @@ def test_a_damaged_record_is_done_again(ledger: Ledger, tmp_path: Path, content:
 
 
 def test_a_record_of_another_task_does_not_vouch_for_this_one(ledger: Ledger, tmp_path: Path) -> None:
-    content = json.loads(path_of(tmp_path).read_text())
-    path_of(tmp_path).write_text(json.dumps({**content, "key": "e" * 64}))
+    sealed.write(path_of(tmp_path), {**(sealed.read(path_of(tmp_path)) or {}), "key": "e" * 64})
     assert ledger.state(KEY) == ("redo", None)
 
 
 def test_a_record_of_another_version_is_told_with_the_way_out(ledger: Ledger, tmp_path: Path) -> None:
-    content = json.loads(path_of(tmp_path).read_text())
-    path_of(tmp_path).write_text(json.dumps({**content, "schema": 2}))
+    sealed.write(path_of(tmp_path), {**(sealed.read(path_of(tmp_path)) or {}), "schema": 2})
     with pytest.raises(EnvironmentFailedError, match=r"schema 2, this one knows 1.*--fresh"):
         ledger.state(KEY)
 
@@ -113,8 +111,8 @@ def test_input_digests_are_remembered_until_the_file_changes(tmp_path: Path) -> 
     digests = InputDigests(cache)
     assert digests.digest(path) == hashlib.sha256(b"one").hexdigest()
     digests.save()
-    (signature,) = json.loads(cache.read_text())
-    cache.write_text(json.dumps({signature: "remembered"}))
+    (signature,) = sealed.read(cache) or {}
+    sealed.write(cache, {signature: "remembered"})
     assert InputDigests(cache).digest(path) == "remembered"
     path.write_bytes(b"other")
     assert InputDigests(cache).digest(path) == hashlib.sha256(b"other").hexdigest()

@@ -64,3 +64,12 @@ def test_a_hostile_name_cannot_steer_the_terminal() -> None:
     stream = io.StringIO()
     Progress(stream).note("scene \x1b[2Jx\ny")
     assert stream.getvalue() == "scene  [2Jx y\n"
+
+
+def test_a_log_that_a_full_disk_does_not_take_fails_once_and_where_it_is_written() -> None:
+    progress = Progress(io.StringIO())
+    progress.log_to(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left"):
+        progress.note("lost")
+    with progress:
+        pass

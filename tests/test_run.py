@@ -209,6 +209,7 @@ WORKING_FILES = [
     ("pattern", "fate"),
     [
         ("scenes/*/bands.zarr/red/c/0/0", "flipped"),
+        ("scenes/*/bands.zarr/x/c/0", "flipped"),
         *(
             pytest.param(pattern, fate, marks=pytest.mark.slow)
             for pattern in WORKING_FILES
