@@ -1,4 +1,4 @@
-"""Lets a trained model see its training patches once more, to know later what is unlike them."""
+"""Lets a trained model see its training patches once more, to know what is unlike them, and how much others are."""
 
 from collections.abc import Sequence
 

@@ -21,6 +21,9 @@ WAY_OUT = {
     EROFS: "choose an output folder that can be written",
 }
 
+_OF_WRITING = (EDQUOT, EFBIG, ENOSPC)
+"""What an open file says, which does not know its name; sockets and processes may be forbidden as well."""
+
 
 @contextmanager
 def writing(folder: Path, what: str = "files") -> Iterator[None]:
@@ -32,8 +35,9 @@ def writing(folder: Path, what: str = "files") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        elsewhere = isinstance(error.filename, str) and not Path(error.filename).is_relative_to(folder)
-        if error.errno not in WAY_OUT or elsewhere:
+        named = isinstance(error.filename, str)
+        below = named and Path(error.filename).is_relative_to(folder)
+        if error.errno not in WAY_OUT or not (below or (not named and error.errno in _OF_WRITING)):
             raise
         found = f"cannot write {what} in {folder}: {error.strerror}"
         raise EnvironmentFailedError(f"{found}; {WAY_OUT[error.errno]}, then run again: it resumes") from error

@@ -140,8 +140,6 @@ class _Run:
 
     def _work(self, todo: Sequence[SceneGraph]) -> _Tally:
         tally = _Tally()
-        for graph in todo:
-            lay_out(self._plan, graph.planned)  # first: a damaged layout is made anew, and what it held is not done
         tasks = [task for graph in todo for task in graph.tasks]
         plan = agenda(tasks, [graph.tasks[-1].key for graph in todo], self._ledger)
         pending = {task.key for task in plan.pending}
@@ -151,6 +149,10 @@ class _Run:
         if plan.pending:
             check_fits(self._plan, max(self._plan.checkup.process_bytes, peak_bytes()))
             atomic.write_text(self._plan.layout.band_rows, f"{self._plan.band_rows}\n")
+            waiting = {task.scene for task in plan.pending}
+            for graph in todo:
+                if graph.planned.scene.slug in waiting:
+                    lay_out(self._plan, graph.planned)
             self._execute(plan, tally)
         return tally
 

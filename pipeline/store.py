@@ -110,10 +110,10 @@ def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
         grid: georeferencing of every array's last two axes.
         arrays: the arrays to lay out; nothing is written into them.
     """
-    layout, vouched = repr((grid, list(arrays))), path.with_name(f"{path.name}.layout.json")
-    if _is_laid_out(path, layout, sealed.read(vouched)):
+    layout, vouching = repr((grid, list(arrays))), _vouching(path)
+    if _is_laid_out(path, layout, sealed.read(vouching)):
         return
-    vouched.unlink(missing_ok=True)
+    vouching.unlink(missing_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     _create_coordinates(group, grid)
@@ -125,7 +125,11 @@ def create(path: Path, grid: Grid, arrays: Sequence[ArrayPlan]) -> None:
         )  # says only that other readers may ignore the consolidated copy
         zarr.consolidate_metadata(path, zarr_format=3)
     files = {file.relative_to(path).as_posix(): file_digest(file) for file in path.rglob("*") if file.is_file()}
-    sealed.write(vouched, {"layout": layout, "files": files})
+    sealed.write(vouching, {"layout": layout, "files": files})
+
+
+def _vouching(path: Path) -> Path:
+    return path.with_name(f"{path.name}.layout.json")
 
 
 def _is_laid_out(path: Path, layout: str, vouched: Mapping[str, Any] | None) -> bool:
@@ -178,17 +182,22 @@ def open_array(path: Path, name: str, *, write: bool = False) -> zarr.Array[Any]
 
 
 def written_files(path: Path, names: Sequence[str], rows: slice) -> tuple[Path, ...]:
-    """Return what a task that wrote these rows of these arrays answers for: the shard files and the arrays' metadata.
+    """Return what a task that wrote these rows of these arrays answers for: the shard files, and what is laid out.
+
+    All that is: what is damaged is laid out anew, and then nobody's shards are there any more.
 
     Args:
         path: folder of the group.
         names: the arrays.
         rows: see `shard_files`.
     """
-    files = [path / "zarr.json"]
-    for name in names:
-        files += [path / name / "zarr.json", *shard_files(path, name, rows)]
-    return tuple(files)
+    vouching = _vouching(path)
+    laid_out = sealed.read(vouching)
+    if laid_out is None:  # a bare group
+        files = [path / "zarr.json", *(path / name / "zarr.json" for name in names)]
+    else:
+        files = [vouching, *(path / name for name in laid_out["files"])]
+    return (*files, *(shard for name in names for shard in shard_files(path, name, rows)))
 
 
 def shard_files(path: Path, name: str, rows: slice) -> list[Path]:

@@ -110,13 +110,14 @@ class _Run:
     def _fold(self, fold: int, patches: Sequence[Patch], held: NDArray[np.bool_], beside: list[Patch]) -> Measured:
         kept = [patch for patch, out in zip(patches, held, strict=True) if not out]
         learned = kept + beside
+        unseen = [patch for patch, out in zip(patches, held, strict=True) if out]
+        physical = {patch.scene for patch in unseen if not patch.display}
         done = self.output / f"measured-{fold}-{self._digest(learned)[:16]}.json"
         if done.is_file():
             found = Measured.from_json(done.read_text(encoding="utf-8"))
-            if found.lacking.keys() == self.lacking.keys() and found.distances.scenes:
+            if found.lacking.keys() == self.lacking.keys() and found.distances.scenes == len(physical):
                 return found
         trainer = self.fit(f"fold-{fold}", learned)
-        unseen = [patch for patch, out in zip(patches, held, strict=True) if out]
         measured = replace(self.measure(trainer, unseen), distances=self.distances(trainer, kept, unseen))
         self.tell(f"fold-{fold}", measured)
         write_text(done, json.dumps(measured.as_json()) + "\n")

@@ -124,3 +124,23 @@ def test_remove_takes_files_and_the_folders_they_leave_empty(tmp_path: Path) -> 
         atomic.write_bytes(tmp_path / name, b"")
     atomic.remove([tmp_path / "a" / "x", tmp_path / "a" / "y", tmp_path / "b" / "x", tmp_path / "c" / "x"])
     assert tree(tmp_path) == ["b", "b/mine"]
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "ours"),
+    [
+        (errno.ENOSPC, None, True),
+        (errno.EROFS, "below/it", True),
+        (errno.EACCES, "/elsewhere", False),
+        (errno.EACCES, None, False),
+        (errno.ENOENT, "below/it", False),
+    ],
+)
+def test_only_what_could_not_be_written_below_the_folder_is_told_as_such(
+    tmp_path: Path, number: int, name: str | None, *, ours: bool
+) -> None:
+    error = OSError(number, os.strerror(number), *([str(tmp_path / name)] if name else []))
+    expected = EnvironmentFailedError if ours else OSError
+    with pytest.raises(expected) as caught, atomic.writing(tmp_path):
+        raise error
+    assert (caught.value is error) is not ours

@@ -19,6 +19,7 @@ from tinyrun import CARD, Place, Ran, TinyScene, lay_place, mtimes, tree
 
 from rspipe.models.mlm import Familiar
 from rspipe.pipeline.config import WorkflowConfig
+from rspipe.pipeline.errors import EnvironmentFailedError
 
 SCENE = TinyScene()
 FIELDS = [
@@ -198,6 +199,8 @@ def test_a_damaged_scene_file_is_published_again(again: Place, name: str) -> Non
 WORKING_FILES = [
     "ledger/*/*.json",
     "scenes/*/bands.zarr/validity/zarr.json",
+    "scenes/*/bands.zarr.layout.json",
+    "scenes/*/*/inferred.zarr/y/c/0",
     "scenes/*/*/inferred.zarr/classes/c/4/0",
     "scenes/*/*/inferred.zarr/zarr.json",
     "scenes/*/*/vectors/sieved.zarr/classes/c/4/0",
@@ -364,3 +367,28 @@ def without_inputs(place: Place) -> dict[str, Any]:
     for scene in content["scenes"]:
         del scene["key"], scene["inputs"]
     return content
+
+
+def test_a_layout_that_a_task_makes_anew_takes_nothing_from_those_who_wrote_into_it(again: Place) -> None:
+    before = tree(again.out)
+    shutil.rmtree(again.out / "scenes")
+    vectors = next((again.out / ".rspipe").glob("scenes/*/*/vectors"))
+    record = next(
+        path
+        for path in (again.out / ".rspipe" / "ledger").glob("*/*.json")
+        if json.loads(path.read_text())["counts"].keys() >= {"sieved_faces"}
+    )
+    record.unlink()
+    coordinate = vectors / "sieved.zarr" / "x" / "c" / "0"
+    coordinate.write_bytes(coordinate.read_bytes()[:-3])
+    ran = again.run()
+    assert ran.code == 0, ran.told
+    assert tree(again.out) == before
+
+
+def test_a_run_that_is_refused_leaves_the_working_state_as_it_was(again: Place) -> None:
+    scenes = again.out / ".rspipe" / "scenes"
+    before = {path: path.read_bytes() for path in scenes.rglob("*") if path.is_file()}
+    with pytest.raises(EnvironmentFailedError, match="a worker needs some"):
+        again.run("infer.rasters=[entropy]", "compute.memory_per_worker=1 MiB")
+    assert {path: path.read_bytes() for path in scenes.rglob("*") if path.is_file()} == before

@@ -24,7 +24,7 @@ DEATHS = st.builds(Death, st.just("commit"), st.integers(0, 9), st.booleans()) |
     Death, st.just("replace"), st.integers(0, 100), st.booleans()
 )
 MOST_BYTES = st.sampled_from([0, 200, 2_000, 20_000])
-_FRESH: dict[tuple[frozenset[str], str | None, int], dict[str, str]] = {}
+_FRESH: dict[tuple[frozenset[str], str, int], dict[str, str]] = {}
 """What runs that met with nothing have published: input -> path -> digest."""
 
 
