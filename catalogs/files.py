@@ -43,7 +43,7 @@ class _Find:
         try:
             return self.build()
         except SceneError as error:
-            return RefusedScene(id=self.id, slug=slug(self.id), reason=str(error))
+            return RefusedScene(id=_writable(self.id), slug=slug(self.id), reason=_writable(str(error)))
 
 
 def list_scenes(sources: Sequence[str | Path], sensor: str | None = None) -> list[SceneListing]:
@@ -100,6 +100,11 @@ def _search(source: str, sensor: Sensor | None) -> list[_Find]:
     return finds
 
 
+def _writable(text: str) -> str:
+    r"""Return text that any file can hold: names on disk may have bytes that are no UTF-8; they are shown as \udcff."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _in_glob(pattern: str, sensor: Sensor | None) -> list[_Find]:
     matches = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207  patterns may be absolute
     files = [match for match in matches if match.suffix.lower() in _SUFFIXES and match.is_file()]
@@ -109,7 +114,11 @@ def _in_glob(pattern: str, sensor: Sensor | None) -> list[_Find]:
 def _in_folders(folders: Iterable[Path], sensor: Sensor | None) -> list[_Find]:
     finds: list[_Find] = []
     for folder in folders:
-        finds += [_described(folder, sensor)] if _is_described(folder) else _loose(folder, _rasters(folder), sensor)
+        try:
+            finds += [_described(folder, sensor)] if _is_described(folder) else _loose(folder, _rasters(folder), sensor)
+        except OSError as error:
+            reason = f"{folder}: cannot be listed: {error.strerror}; mend its permissions, or leave it out"
+            finds.append(_refusal(folder, reason))
     return finds
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import CRSError, RasterioError
@@ -24,6 +25,9 @@ _OPEN_SETTINGS = {name: value for name, value in GDAL_SETTINGS.items() if name !
 _ROTATION_TOLERANCE_PX = 1e-3
 _CRS_FORMS = re.compile(r"[A-Za-z]{2,10}:[0-9A-Za-z]{1,12}|[A-Z_]+\[.*\]", re.DOTALL)
 _NO_CRS_ADVICE = "set crs: in scene.yaml, or write it into the file with gdal_edit -a_srs"
+_DAMAGE = (RasterioError, CPLE_BaseError, OSError, ValueError)
+"""What rasterio raises at a damaged file; not all that GDAL says is made an error of its own, and words that are no
+text are a `UnicodeError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,7 @@ class RasterReader:
         window = Window(cols.start, top, cols.stop - cols.start, rows.stop - rows.start)
         try:
             stored = self._dataset.read(self._origin.index, window=window)
-        except (RasterioError, OSError) as error:
+        except _DAMAGE as error:
             raise SceneError(
                 f"{self._origin.path}, band {self._origin.index}, rows {top} to {top + window.height}, columns "
                 f"{cols.start} to {cols.stop} of the file: cannot be read: {_cause(error)}; fetch the file again"
@@ -135,16 +139,31 @@ def read_header(path: Path, crs: str | None = None) -> RasterHeader:
             control points only, a rotated or mirrored grid, complex numbers, or a mask that is no nodata value.
     """
     with _open(path) as dataset:
-        check_claim(_claim(path, dataset))
-        transform, south_up = _north_up(path, dataset)
-        grid = Grid(
-            crs_wkt=_crs_wkt(path, dataset.crs, crs),
-            transform=transform,
-            height_px=dataset.height,
-            width_px=dataset.width,
-        )
-        bands = tuple(_band_header(path, dataset, index) for index in dataset.indexes)
-        return RasterHeader(path=path, grid=grid, south_up=south_up, bands=bands)
+        try:
+            return _header(path, dataset, crs)
+        except _DAMAGE as error:
+            raise SceneError(f"{path}: its header is damaged: {_cause(error)}; fetch the file again") from error
+
+
+def _header(path: Path, dataset: Any, crs: str | None) -> RasterHeader:  # noqa: ANN401  rasterio has no types
+    _check_numbers(path, dataset)
+    check_claim(_claim(path, dataset))
+    transform, south_up = _north_up(path, dataset)
+    grid = Grid(
+        crs_wkt=_crs_wkt(path, dataset.crs, crs),
+        transform=transform,
+        height_px=dataset.height,
+        width_px=dataset.width,
+    )
+    bands = tuple(_band_header(path, dataset, index) for index in dataset.indexes)
+    return RasterHeader(path=path, grid=grid, south_up=south_up, bands=bands)
+
+
+def _check_numbers(path: Path, dataset: Any) -> None:  # noqa: ANN401  rasterio has no types
+    """Complex integers of GDAL are no type of numpy's."""
+    for index, dtype in zip(dataset.indexes, dataset.dtypes, strict=True):
+        if dtype.startswith("complex") or np.dtype(dtype).kind not in "uif":
+            raise SceneError(f"{path}, band {index}: numbers are {dtype}, integers or floats are needed")
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401  rasterio has no types
@@ -153,7 +172,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401  rasterio has no types
     try:
         with rasterio.Env(**_OPEN_SETTINGS):
             return rasterio.open(path, driver=driver)
-    except (RasterioError, OSError) as error:
+    except _DAMAGE as error:
         raise SceneError(f"{path}: cannot be opened as {driver}: {_cause(error)}; fetch the file again") from error
 
 
@@ -226,9 +245,6 @@ def _crs_name(crs: CRS) -> str:
 
 def _band_header(path: Path, dataset: Any, index: int) -> BandHeader:  # noqa: ANN401  rasterio has no types
     at = index - 1
-    dtype = np.dtype(dataset.dtypes[at])
-    if dtype.kind not in "uif":
-        raise SceneError(f"{path}, band {index}: numbers are {dtype}, integers or floats are needed")
     flags, colour = dataset.mask_flag_enums[at], dataset.colorinterp[at]
     if colour is ColorInterp.alpha or MaskFlags.per_dataset in flags:
         raise SceneError(
@@ -238,7 +254,7 @@ def _band_header(path: Path, dataset: Any, index: int) -> BandHeader:  # noqa: A
     block_height, block_width = dataset.block_shapes[at]
     return BandHeader(
         index=index,
-        dtype=dtype.name,
+        dtype=np.dtype(dataset.dtypes[at]).name,
         block_height_px=block_height,
         block_width_px=block_width,
         nodata=dataset.nodatavals[at],

@@ -21,6 +21,10 @@ class SceneFailedError(PipelineError):
     exit_code: ClassVar[int] = 3
 
 
+class SceneDisturbedError(SceneFailedError):
+    """Something came between that has nothing to do with the scene: the same may go well the next time."""
+
+
 class EnvironmentFailedError(PipelineError):
     """Disk, permission, lock, memory or cluster: the run stops and can be resumed."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rspipe.pipeline.cluster import wait_for_worker
+from rspipe.pipeline.cluster import MOST_DEATHS, wait_for_worker
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.ledger import Ledger, TaskState
 from rspipe.pipeline.rollcall import Terms
@@ -75,7 +75,9 @@ def agenda(tasks: Iterable[Task], wanted: Iterable[str], ledger: Ledger) -> Agen
 def execute(client: "Client", root: Path, plan: Agenda, terms: Terms | None = None) -> Iterator[tuple[Task, Outcome]]:
     """Run the pending tasks and yield each outcome as it comes in.
 
-    A failed task fails the tasks that read from it with the same reason; all others go on.
+    A failed task fails the tasks that read from it with the same reason; all others go on. A worker that dies brings
+    every task that waited for it into suspicion, and the cluster gives up what was met with too many deaths. What it
+    gives up is tried once more, one task at a time: only what dies then has itself to blame.
 
     Args:
         client: of a cluster that shares the output folder's file system.
@@ -90,8 +92,24 @@ def execute(client: "Client", root: Path, plan: Agenda, terms: Terms | None = No
     for task in plan.pending:
         needs = [plan.done[key] if key in plan.done else futures[key] for key in task.inputs]
         futures[task.key] = client.submit(work, task, root, needs, terms, key=f"{task.stage}-{task.key}", pure=False)
-    tasks = {str(future.key): task for future, task in zip(futures.values(), plan.pending, strict=True)}
-    yield from _gather(_over(client, list(futures.values())), tasks)
+    outcomes: dict[str, Outcome] = dict(plan.done)
+    tasks = {str(futures[task.key].key): task for task in plan.pending}
+    for task, outcome in _gather(_over(client, list(futures.values())), tasks):
+        if outcome is not None:
+            outcomes[task.key] = outcome
+            yield task, outcome
+    for task in plan.pending:
+        if task.key not in outcomes:
+            outcomes[task.key] = _alone(client, root, task, [outcomes[key] for key in task.inputs], terms)
+            yield task, outcomes[task.key]
+
+
+def _alone(client: "Client", root: Path, task: Task, needs: Sequence[Outcome], terms: Terms | None) -> Outcome:
+    """Run a task while nothing else is at work."""
+    name = f"{task.stage}-{task.key}-alone"
+    future = client.submit(work, task, root, needs, terms, key=name, pure=False)
+    ((_, outcome),) = _gather(_over(client, [future]), {name: task})
+    return outcome or _killed(task)
 
 
 def _over(client: "Client", futures: Sequence["Future[Outcome]"]) -> Iterator["Future[Outcome]"]:
@@ -108,7 +126,8 @@ def _over(client: "Client", futures: Sequence["Future[Outcome]"]) -> Iterator["F
             wait_for_worker(client)
 
 
-def _gather(futures: Iterable["Future[Outcome]"], tasks: Mapping[str, Task]) -> Iterator[tuple[Task, Outcome]]:
+def _gather(futures: Iterable["Future[Outcome]"], tasks: Mapping[str, Task]) -> Iterator[tuple[Task, Outcome | None]]:
+    """Yield what came of each; None if the cluster gave it up, or something that it reads from."""
     from distributed import KilledWorker  # noqa: PLC0415 - heavy, and only a run needs it
 
     for future in futures:
@@ -118,10 +137,8 @@ def _gather(futures: Iterable["Future[Outcome]"], tasks: Mapping[str, Task]) -> 
             outcome = None if error else future.result()
         except CancelledError as lost:  # the scheduler is gone
             error = lost
-        if outcome is not None:
+        if outcome is not None or isinstance(error, KilledWorker):
             yield task, outcome
-        elif isinstance(error, KilledWorker):
-            yield task, _killed(task)
         else:
             raise EnvironmentFailedError(
                 f"scene {task.scene!r}, {task.stage}, {task.label}: the cluster gave up: {error}; run again to resume"
@@ -130,8 +147,9 @@ def _gather(futures: Iterable["Future[Outcome]"], tasks: Mapping[str, Task]) -> 
 
 def _killed(task: Task) -> Failed:
     reason = (
-        f"scene {task.scene!r}, {task.stage}, {task.label}: killed every worker that tried it (out of memory is "
-        "the usual reason); use fewer workers (--workers) or smaller bands (infer.band_rows)"
+        f"scene {task.scene!r}, {task.stage}, {task.label}: killed {MOST_DEATHS} workers one after the other, with "
+        "nothing else at work (out of memory is the usual reason); use smaller bands (infer.band_rows) or a machine "
+        "with more memory, and run again"
     )
     return Failed(
         key=task.key,
@@ -140,4 +158,5 @@ def _killed(task: Task) -> Failed:
         reason=reason,
         exit_code=SceneFailedError.exit_code,
         details=reason,
+        lasting=False,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 from rspipe.catalogs.scene import Band, Grid, RasterBand, SimulatedBand
@@ -14,6 +15,9 @@ from rspipe.pipeline.plan import PlannedScene, RunPlan
 from rspipe.pipeline.rowblocks import row_blocks
 from rspipe.pipeline.task import Stage, Task, digest_of, task_key
 from rspipe.pipeline.vectorjob import VectorizeJob, VectorStep, strip_rows_px
+
+_PUBLISH_IDENTITY = (publish.VERSION, version("rspipe"))
+"""Rasters bear the name of the version that wrote them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +39,14 @@ def scene_graph(plan: RunPlan, planned: PlannedScene, digests: InputDigests) -> 
         plan: of the run.
         planned: the scene.
         digests: of input files; those not seen before are read here.
+
+    Raises:
+        SceneFailedError: an input file cannot be read, or is being written.
     """
-    inputs = {band.name: _input_digest(band, digests) for band in planned.match.bands}
+    read = [_read(band, digests) for band in planned.match.bands]
+    inputs = {band.name: digest for band, (digest, _) in zip(planned.match.bands, read, strict=True)}
     build = _Build(plan, planned)
-    ingested = list(build.ingest(inputs))
+    ingested = list(build.ingest(inputs, tuple(signature for _, signature in read)))
     inferred = list(build.infer(ingested))
     vectors = list(build.vectorize(inferred))
     published = build.publish([*ingested, *inferred, *vectors])
@@ -54,12 +62,13 @@ def lay_out(plan: RunPlan, planned: PlannedScene) -> None:
     create_inferred(path, planned.match.grid, planned.windows, plan.model.card.legend, plan.rasters)
 
 
-def _input_digest(band: Band, digests: InputDigests) -> str:
+def _read(band: Band, digests: InputDigests) -> tuple[str, Signature | None]:
     match band.origin:
         case RasterBand(path=path):
-            return digests.digest(path)
+            found = digests.digest(path)
+            return found.sha256, found.signature
         case SimulatedBand(spec=spec, channel=channel):
-            return digest_of([SIMULATION_VERSION, asdict(spec), channel])
+            return digest_of([SIMULATION_VERSION, asdict(spec), channel]), None
 
 
 def _grid_identity(grid: Grid) -> list[object]:
@@ -91,15 +100,12 @@ class _Build:
                 self._ingest_identity(inputs),
                 self._infer_identity(),
                 self._vectorize_identity(),
-                publish.VERSION,
+                _PUBLISH_IDENTITY,
             ]
         )
 
-    def ingest(self, inputs: Mapping[str, str]) -> Iterator[Task]:
+    def ingest(self, inputs: Mapping[str, str], signatures: tuple[Signature | None, ...]) -> Iterator[Task]:
         identity = self._ingest_identity(inputs)
-        signatures = tuple(
-            Signature.of(band.origin.path) if isinstance(band.origin, RasterBand) else None for band in self._bands
-        )
         step = ingest.rows_per_task_px(self._bands, self._grid)
         for rows in row_blocks(self._grid.height_px, step):
             job = ingest.IngestJob(
@@ -184,7 +190,7 @@ class _Build:
             rasters=self._plan.rasters,
             extras=self._plan.extras,
         )
-        return self._task("publish", "files", [task.key for task in read], [publish.VERSION, self._slug], job)
+        return self._task("publish", "files", [task.key for task in read], [_PUBLISH_IDENTITY, self._slug], job)
 
     def _infer_job(self) -> dict[str, Any]:
         """What bands and seams have in common; the job models check the types."""

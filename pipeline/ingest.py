@@ -15,7 +15,7 @@ from rspipe.catalogs.pixels import BandReader, is_number, open_band, physical, p
 from rspipe.catalogs.scene import Band, Grid, Linear, Planck, RasterBand
 from rspipe.catalogs.warp import source_window, subgrid, warp
 from rspipe.pipeline import store
-from rspipe.pipeline.errors import SceneFailedError
+from rspipe.pipeline.errors import SceneDisturbedError, SceneFailedError
 from rspipe.pipeline.ledger import Signature
 from rspipe.pipeline.rowblocks import CHUNK_ROWS_PX, SHARD_PX, SMALL_SHARD_PX, block_rows_px
 from rspipe.pipeline.task import Receipt
@@ -75,17 +75,20 @@ def run_ingest(job: IngestJob) -> Receipt:
     """Bring in one block of rows.
 
     Raises:
-        SceneFailedError: a source cannot be read, changed since it was planned, or holds implausible numbers.
+        SceneDisturbedError: a source was changed or taken away since it was planned.
+        SceneFailedError: a source cannot be read, or holds implausible numbers.
     """
     counts: dict[str, int | float] = dict.fromkeys(("read_bytes", *(f"valid_{band.name}_px" for band in job.bands)), 0)
     names = [*(band.name for band in job.bands), store.VALIDITY]
     rows = slice(job.first_row, job.stop_row)
     store.clear(job.path, names, rows)
-    with ExitStack() as stack:
-        readers = [_open(stack, job, band) for band in job.bands]
-        for cols in _column_blocks(job):
-            _ingest_block(job, readers, cols, counts)
-    _check_unchanged(job)
+    try:
+        with ExitStack() as stack:
+            readers = [_open(stack, job, band) for band in job.bands]
+            for cols in _column_blocks(job):
+                _ingest_block(job, readers, cols, counts)
+    finally:
+        _check_unchanged(job)  # which explains whatever else went wrong
     return Receipt(outputs=store.written_files(job.path, names, rows), counts=counts)
 
 
@@ -206,7 +209,13 @@ def _check_plausible(job: IngestJob, band: Band, numbers: NDArray[Any], valid: N
 
 def _check_unchanged(job: IngestJob) -> None:
     for band, planned in zip(job.bands, job.signatures, strict=True):
-        if isinstance(band.origin, RasterBand) and Signature.of(band.origin.path) != planned:
-            raise SceneFailedError(
-                f"scene {job.scene_id!r}, ingest: {band.origin.path} changed while the run was reading it; run again"
-            )
+        if isinstance(band.origin, RasterBand) and not _bears(band.origin.path, planned):
+            found = f"{band.origin.path} was changed or taken away while the run was reading it"
+            raise SceneDisturbedError(f"scene {job.scene_id!r}, ingest: {found}; run again")
+
+
+def _bears(path: Path, signature: Signature | None) -> bool:
+    try:
+        return Signature.of(path) == signature
+    except FileNotFoundError:
+        return False

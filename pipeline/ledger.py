@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from rspipe.pipeline import sealed
-from rspipe.pipeline.errors import EnvironmentFailedError
+from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.task import Receipt, Task
 
 SCHEMA = 1
@@ -136,6 +136,14 @@ class Signature:
         return ":".join(str(part) for part in (self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns))
 
 
+@dataclass(frozen=True, slots=True)
+class Digested:
+    """What was read of an input file, and the signature that it bore all the while."""
+
+    sha256: str
+    signature: Signature
+
+
 class InputDigests:
     """Digests of input files, remembered by signature so that a resumed run does not read its inputs again.
 
@@ -146,12 +154,22 @@ class InputDigests:
         self._path = path
         self._known: dict[str, str] = sealed.read(path) or {}
 
-    def digest(self, path: Path) -> str:
-        """Return the sha-256 of an input file, read only when its signature is new."""
-        key = Signature.of(path).text()
-        if key not in self._known:
-            self._known[key] = file_digest(path)
-        return self._known[key]
+    def digest(self, path: Path) -> Digested:
+        """Digest an input file, which is read only when its signature is new.
+
+        Raises:
+            SceneFailedError: it cannot be read, or somebody is still writing it.
+        """
+        try:
+            signature = Signature.of(path)
+            sha256 = self._known.get(signature.text()) or file_digest(path)
+            after = Signature.of(path)
+        except OSError as error:
+            raise SceneFailedError(f"{path}: cannot be read: {error.strerror}; mend that, then run again") from error
+        if after != signature:
+            raise SceneFailedError(f"{path}: changed while it was read; wait until it is whole, then run again")
+        self._known[signature.text()] = sha256
+        return Digested(sha256, signature)
 
     def save(self) -> None:
         """Write the cache, if there is something new in it."""

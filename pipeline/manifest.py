@@ -48,7 +48,8 @@ class PublishedScene(_Part):
     id: str
     slug: str
     key: str
-    """Digest of everything that the scene's bytes hang on; empty if it was refused before it had one."""
+    """Digest of everything that the scene's bytes hang on. Empty if it was refused before it had one, or failed by what
+    may be gone the next time: it is tried again."""
     status: Literal["published", "failed"]
     reason: str
     """Empty for a published scene."""

@@ -10,7 +10,7 @@ from pyproj.exceptions import CRSError
 
 from rspipe.catalogs.errors import CatalogError, SourceError
 from rspipe.catalogs.files import RefusedScene, SceneListing, list_scenes
-from rspipe.catalogs.scene import Scene
+from rspipe.catalogs.scene import Grid, Scene
 from rspipe.catalogs.simulated import scene as simulated_scene
 from rspipe.models.card import ModelCard
 from rspipe.models.toolchain import CompileError
@@ -26,6 +26,7 @@ from rspipe.pipeline.parity import Parity
 from rspipe.pipeline.polygonfile import ExtraField, extras_of
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.rasters import RasterName, arranged
+from rspipe.pipeline.reproject import holds
 from rspipe.pipeline.sharing import MOST_BAND_ROWS, USUAL_BAND_ROWS, band_rows
 
 
@@ -227,6 +228,7 @@ def _plan_scene(config: WorkflowConfig, card: ModelCard, listing: SceneListing) 
         return listing
     try:
         found = match(card, listing, config.grid.resolution_m)
+        _check_place(config, listing.id, found.grid)
     except SceneFailedError as error:
         return RefusedScene(id=listing.id, slug=listing.slug, reason=str(error))
     windows = WindowGrid(
@@ -248,6 +250,18 @@ def _check_output_crs(config: WorkflowConfig) -> None:
         raise ConfigError(f"output.crs: {name} is not known ({error}); write for example EPSG:32618") from error
     if not (crs.is_projected or crs.is_geographic):
         raise ConfigError(f"output.crs: {name} ({crs.name}) places nothing on a map; write for example EPSG:32618")
+
+
+def _check_place(config: WorkflowConfig, scene_id: str, grid: Grid) -> None:
+    """See that the layer's CRS can hold a scene, before hours are spent on it."""
+    if config.output.crs is None:
+        return
+    target = CRS.from_user_input(config.output.crs)
+    if not holds(target, grid):
+        raise SceneFailedError(
+            f"scene {scene_id!r}: output.crs {target.name} has no coordinates where it lies, in "
+            f"{CRS.from_wkt(grid.crs_wkt).name}; choose one that covers all scenes"
+        )
 
 
 def _check_crs(config: WorkflowConfig, planned: list[PlannedScene]) -> None:

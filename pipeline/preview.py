@@ -131,7 +131,7 @@ def describe(config: WorkflowConfig, progress: Progress) -> Preview:
     compiling_told(config, progress)
     plan = as_begun(decide_arithmetic(plan_run(config)))
     ledger = Ledger(plan.layout.root, plan.layout.ledger)
-    graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
+    plan, graphs = graphs_of(plan, InputDigests(plan.layout.inputs))
     seen = probe(plan)
     check_fits(plan, seen.process_bytes)
     states = {graph.planned.scene.slug: _count(graph, ledger) for graph in graphs}

@@ -68,7 +68,8 @@ class SceneOutcome:
     """Slug."""
     scene_id: str
     key: str
-    """See `SceneGraph.key`: equal keys, equal bytes. Empty if the scene was refused before it had one."""
+    """See `SceneGraph.key`: equal keys, equal bytes. Empty if the scene was refused before it had one, or failed by
+    what may be gone the next time."""
     acquired_at: datetime | None
     reason: str
     """Why it failed; empty means that `publish_scene` has published it."""

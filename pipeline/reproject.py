@@ -9,11 +9,13 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
+from rspipe.catalogs.scene import Grid
 from rspipe.pipeline.errors import ConfigError
 
 EARTH_RADIUS_M = 6_371_008.8
 MOST_SAG_PX = 0.01
 """A straight edge may leave the true curve by this much of a pixel."""
+LATTICE = 33
 _HALF_TURN_DEG = 180.0
 
 Geometries = NDArray[np.object_]
@@ -43,6 +45,16 @@ class Reprojection:
             found = f"{target.name} cannot hold a scene that lies in {CRS.from_wkt(self.source_wkt).name}"
             raise ConfigError(f"output.crs: {found}; choose a CRS that covers all scenes")
         return split_at_dateline(moved) if target.is_geographic else moved
+
+
+def holds(target: CRS, grid: Grid) -> bool:
+    """Tell whether a CRS has coordinates for a whole grid, judged by `LATTICE` x `LATTICE` of its points."""
+    share = np.linspace(0, 1, LATTICE)
+    left, top = grid.transform @ (0, 0)
+    right, bottom = grid.transform @ (grid.width_px, grid.height_px)
+    x, y = np.meshgrid(left + (right - left) * share, top + (bottom - top) * share)
+    there = Transformer.from_crs(CRS.from_wkt(grid.crs_wkt), target, always_xy=True).transform(x, y)
+    return bool(np.isfinite(there).all())
 
 
 def same_crs(first_wkt: str, second_wkt: str) -> bool:

@@ -67,9 +67,19 @@ def run_id(plan: RunPlan, keys: Mapping[str, str]) -> str:
     return digest_of([plan.config.identity(), plan.model.card.digest, dict(keys), refused])
 
 
-def graphs_of(plan: RunPlan, digests: InputDigests) -> list[SceneGraph]:
-    """Build the tasks of all scenes; reads the input files whose digests are not remembered."""
-    return [scene_graph(plan, planned, digests) for planned in plan.scenes]
+def graphs_of(plan: RunPlan, digests: InputDigests) -> tuple[RunPlan, list[SceneGraph]]:
+    """Build the tasks of all scenes; reads the input files whose digests are not remembered.
+
+    Returns:
+        The plan, in which scenes whose files cannot be read are refused, and the tasks of each of the others.
+    """
+    graphs, refused = [], list(plan.refused)
+    for planned in plan.scenes:
+        try:
+            graphs.append(scene_graph(plan, planned, digests))
+        except SceneFailedError as error:
+            refused.append(RefusedScene(id=planned.scene.id, slug=planned.scene.slug, reason=str(error)))
+    return replace(plan, scenes=tuple(graph.planned for graph in graphs), refused=tuple(refused)), graphs
 
 
 @dataclass(slots=True)
@@ -96,10 +106,10 @@ class _Run:
         retry_failed: bool,
         trust_published: bool,
     ) -> None:
-        self._plan, self._progress, self._cluster = plan, progress, cluster
         digests = InputDigests(plan.layout.inputs)
-        self._graphs = graphs_of(plan, digests)
+        plan, self._graphs = graphs_of(plan, digests)
         digests.save()
+        self._plan, self._progress, self._cluster = plan, progress, cluster
         self._ledger = Ledger(plan.layout.root, plan.layout.ledger)
         self._earlier = self._read_manifest() if trust_published else None
         self._retry_failed = retry_failed
@@ -206,7 +216,8 @@ class _Run:
     def _warn_of_failures(self, published: Manifest, told: Collection[str]) -> None:
         for scene in published.scenes:
             if scene.status == "failed" and scene.slug not in told:
-                self._progress.warn(f"scene {scene.id!r} failed: {scene.reason}")
+                way_out = " (before; --retry-failed tries it again)" if scene.key else ""
+                self._progress.warn(f"scene {scene.id!r} failed{way_out}: {scene.reason}")
 
     def _report(self, published: Manifest, tally: _Tally) -> None:
         self._warn_of_failures(published, tally.failures)
@@ -249,7 +260,7 @@ def _outcome(graph: SceneGraph, settled: Mapping[str, PublishedScene], tally: _T
     return SceneOutcome(
         scene=scene.slug,
         scene_id=scene.id,
-        key=graph.key,
+        key=graph.key if failure is None or failure.lasting else "",
         acquired_at=scene.acquired_at,
         reason=earlier.reason if earlier else failure.reason if failure else "",
         grid=graph.planned.match.grid,

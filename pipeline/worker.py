@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from rspipe.pipeline.errors import EnvironmentFailedError, PipelineError
+from rspipe.pipeline.errors import EnvironmentFailedError, PipelineError, SceneDisturbedError, SceneFailedError
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.ledger import Ledger
 from rspipe.pipeline.rollcall import Terms
@@ -45,7 +45,9 @@ class Failed:
     reason: str
     exit_code: int
     details: str
-    """The traceback, for the log and `--debug`."""
+    """The traceback, for the log and `-v`."""
+    lasting: bool = True
+    """The same task would fail again. What a machine did to it, another or the next night may not."""
 
 
 Outcome = Done | Failed
@@ -72,7 +74,8 @@ def work(task: Task, root: Path, needs: list[Outcome], terms: Terms | None = Non
         if record is None:
             record = ledger.commit(task, _stage(task.stage)(task.job))
     except PipelineError as error:
-        return _failed(task, str(error), error.exit_code)
+        lasting = not isinstance(error, SceneDisturbedError)
+        return _failed(task, str(error), error.exit_code, lasting=lasting)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = f"{where}{error.strerror or error}; free space or mend the permission, then run again to resume"
@@ -81,7 +84,8 @@ def work(task: Task, root: Path, needs: list[Outcome], terms: Terms | None = Non
         if _is_out_of_memory(error):
             reason = f"out of memory ({error}); use fewer workers (--workers) or smaller windows (infer.window_px)"
             return _failed(task, _at(task, reason), EnvironmentFailedError.exit_code)
-        return _failed(task, _at(task, f"{type(error).__name__}: {error}; run with --debug for the traceback"), 3)
+        reason = f"{type(error).__name__}: {error}; -v and the log in .rspipe show where; please report it"
+        return _failed(task, _at(task, reason), SceneFailedError.exit_code)
     return Done(key=task.key, counts=record.counts, busy_s=time.perf_counter() - began_s)
 
 
@@ -102,7 +106,7 @@ def _at(task: Task, reason: str) -> str:
     return f"scene {task.scene!r}, {task.stage}, {task.label}: {reason}"
 
 
-def _failed(task: Task, reason: str, exit_code: int) -> Failed:
+def _failed(task: Task, reason: str, exit_code: int, *, lasting: bool = True) -> Failed:
     return Failed(
         key=task.key,
         stage=task.stage,
@@ -110,4 +114,5 @@ def _failed(task: Task, reason: str, exit_code: int) -> Failed:
         reason=reason,
         exit_code=exit_code,
         details=traceback.format_exc(),
+        lasting=lasting,
     )

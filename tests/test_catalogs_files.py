@@ -1,5 +1,8 @@
 """Listing scenes: hand-made folders first, real ones after."""
 
+import os
+from collections.abc import Iterator
+from errno import EACCES
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +52,32 @@ def test_a_described_folder_is_one_scene(tmp_path: Path) -> None:
     assert red.fills == (0.0, 9.0, 65535.0)
     with open_band(red) as reader:
         np.testing.assert_array_equal(reader.read(slice(0, 4), slice(0, 4)), ramp(4, 4))
+
+
+def test_a_name_that_is_no_text_is_refused_by_a_name_that_is(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "whole.tif", ramp(4, 4), descriptions=("red",), scales=(1e-4,), units=("reflectance",))
+    (tmp_path / "whole.tif").rename(tmp_path / os.fsdecode(b"r\xf6d.tif"))
+    (refused,) = list_scenes([tmp_path], "landsat8-l2")
+    assert isinstance(refused, RefusedScene)
+    assert refused.id == "r\\udcf6d"
+    (refused.id + refused.reason).encode()
+
+
+def test_a_folder_that_cannot_be_listed_is_one_refused_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geotiff(describe(tmp_path / "a", "x.tif: {band: red, unit: dn}") / "x.tif", ramp(4, 4))
+    (tmp_path / "shut").mkdir()
+    plain = Path.iterdir
+
+    def closed(folder: Path) -> Iterator[Path]:
+        if folder.name == "shut":  # tests may run as root, to whom nothing is shut
+            raise PermissionError(EACCES, "Permission denied", str(folder))
+        return plain(folder)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    whole, refused = list_scenes([tmp_path])
+    assert scene_of(whole).id == "a"
+    assert isinstance(refused, RefusedScene)
+    assert (refused.id, "Permission denied; mend its permissions" in refused.reason) == ("shut", True)
 
 
 def test_file_order_and_folder_order_change_nothing(tmp_path: Path) -> None:

@@ -154,6 +154,28 @@ def test_masks_and_alpha_and_complex_numbers_are_refused(tmp_path: Path) -> None
             read_header(path)
     with pytest.raises(SceneError, match="complex64"):
         read_header(write_geotiff(tmp_path / "complex.tif", np.ones((4, 4), np.complex64)))
+    radar = tmp_path / "radar.tif"
+    with rasterio.open(radar, "w", "GTiff", 4, 4, 1, UTM_18N, NORTH_UP_30M, "complex_int16"):
+        pass
+    with pytest.raises(SceneError, match="band 1: numbers are complex_int16"):
+        read_header(radar)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # rasterio cannot log what is no text
+def test_a_damaged_header_is_read_or_refused(tmp_path: Path) -> None:
+    whole = write_geotiff(tmp_path / "a.tif", ramp(40, 40), descriptions=("red",)).read_bytes()
+    reasons = []
+    for seed in range(700):
+        damaged, draw = bytearray(whole), np.random.default_rng(seed)
+        for _ in range(draw.integers(1, 5)):
+            damaged[draw.integers(8, len(damaged))] = draw.integers(256)
+        (tmp_path / "a.tif").write_bytes(damaged)
+        try:
+            read_header(tmp_path / "a.tif")
+        except SceneError as error:
+            reasons.append(str(error))
+    assert all(reason.startswith(str(tmp_path / "a.tif")) for reason in reasons)
+    assert any("its header is damaged" in reason for reason in reasons)
 
 
 def test_a_sparse_bomb_is_refused_by_its_header(tmp_path: Path) -> None:

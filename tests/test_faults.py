@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyogrio
 import pytest
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 
 from rspipe.models.card import ModelCard
 from rspipe.models.mlm import GroundResolution
+from rspipe.pipeline import ingest
 from rspipe.pipeline.cli import app
 from rspipe.pipeline.lock import locked
+from rspipe.pipeline.task import Receipt
 
 SCENE = TinyScene(height_px=70, width_px=60)
 
@@ -138,7 +141,15 @@ def bad_description(place: Place) -> None:
     path.write_text(path.read_text().replace("kelvin", "fahrenheit"))
 
 
+def elsewhere(place: Place) -> None:
+    """A quarter of the globe from the middle of UTM zone 18, where transverse Mercator ends."""
+    far = Affine(30.0, 0.0, 499_000.0, 0.0, -30.0, 1_000.0)
+    replace(SCENE, crs="EPSG:32633", transform=far).write(place.root / "scenes" / SCENE.id)
+    line_of("output: {crs: 'EPSG:32618'}\n")(place)
+
+
 REFUSED = {
+    "out of the CRS": (elsewhere, ("output.crs", "UTM zone 18N has no coordinates", "UTM zone 33N", "choose one")),
     "missing band": (no_red, ("lacks red", "it has lwir11, nir", "pico-clouds", "requires red, nir")),
     "no CRS": (no_crs, ("scenes/tiny-a/lwir11.tif: no CRS", "crs: in scene.yaml")),
     "rotated": (rotated, ("lwir11.tif", "turned by", "30.00 degrees", "gdalwarp")),
@@ -159,6 +170,33 @@ def test_a_scene_that_cannot_be_used_is_exit_3_with_both_sides_named(tmp_path: P
     assert pyogrio.read_info(place.out / "tiny.gpkg", layer="tiny")["features"] == 0
     scenes = pyogrio.read_dataframe(place.out / "tiny.gpkg", layer="scenes")
     assert list(scenes.status) == ["failed"]
+
+
+def test_a_file_that_is_gone_when_it_is_to_be_read_is_one_failed_scene_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(SCENE, id="other", seed=2)
+    place = lay_place(tmp_path, SCENE, other)
+    path = tmp_path / "scenes" / "other" / "nir.tif"
+    plain = ingest.run_ingest
+
+    def late(job: ingest.IngestJob) -> Receipt:
+        if job.scene_id == "other":
+            path.rename(tmp_path / "away.tif")
+        return plain(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "run_ingest", late)
+        ran = place.run()
+    assert ran.code == 3
+    assert f"{path} was changed or taken away" in ran.told
+    assert [scene["status"] for scene in scenes_of(place)] == ["failed", "published"]
+    (tmp_path / "away.tif").rename(path)
+    assert place.run().code == 0
+
+
+def scenes_of(place: Place) -> list[dict[str, Any]]:
+    return list(json.loads((place.out / "manifest.json").read_text())["scenes"])
 
 
 def test_a_scene_that_is_too_fine_runs_when_it_is_resampled(tmp_path: Path) -> None:

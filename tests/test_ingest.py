@@ -232,7 +232,7 @@ def test_a_file_that_changes_while_it_is_read_fails_the_scene(tmp_path: Path) ->
     job = ingest.IngestJob(
         scene_id="s", bands=(band,), signatures=(planned,), grid=grid, first_row=0, stop_row=20, path=tmp_path / "z"
     )
-    with pytest.raises(SceneFailedError, match="changed while"):
+    with pytest.raises(SceneFailedError, match="changed or taken away while"):
         ingest.run_ingest(job)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rspipe.pipeline import ledger as ledger_module
 from rspipe.pipeline import sealed
-from rspipe.pipeline.errors import EnvironmentFailedError
+from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
 from rspipe.pipeline.ledger import InputDigests, Ledger, Signature, Vouched, file_digest, sweep_partials
 from rspipe.pipeline.task import Receipt, Task
 
@@ -109,13 +110,32 @@ def test_input_digests_are_remembered_until_the_file_changes(tmp_path: Path) -> 
     path, cache = tmp_path / "band.tif", tmp_path / "inputs.json"
     path.write_bytes(b"one")
     digests = InputDigests(cache)
-    assert digests.digest(path) == hashlib.sha256(b"one").hexdigest()
+    assert digests.digest(path).sha256 == hashlib.sha256(b"one").hexdigest()
     digests.save()
     (signature,) = sealed.read(cache) or {}
     sealed.write(cache, {signature: "remembered"})
-    assert InputDigests(cache).digest(path) == "remembered"
+    assert InputDigests(cache).digest(path).sha256 == "remembered"
     path.write_bytes(b"other")
-    assert InputDigests(cache).digest(path) == hashlib.sha256(b"other").hexdigest()
+    assert InputDigests(cache).digest(path).sha256 == hashlib.sha256(b"other").hexdigest()
+
+
+def test_a_file_that_grows_while_it_is_digested_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "band.tif"
+    path.write_bytes(b"one")
+
+    def slow(read: Path) -> str:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return file_digest(read)
+
+    monkeypatch.setattr(ledger_module, "file_digest", slow)
+    with pytest.raises(SceneFailedError, match=r"band\.tif: changed while it was read"):
+        InputDigests(tmp_path / "inputs.json").digest(path)
+
+
+def test_a_file_that_cannot_be_read_is_its_scenes_affair(tmp_path: Path) -> None:
+    with pytest.raises(SceneFailedError, match=r"gone\.tif: cannot be read: No such file"):
+        InputDigests(tmp_path / "inputs.json").digest(tmp_path / "gone.tif")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
@@ -123,7 +143,7 @@ def test_a_damaged_cache_of_input_digests_is_as_good_as_none(tmp_path: Path, con
     (tmp_path / "inputs.json").write_text(content)
     (tmp_path / "band.tif").write_bytes(b"one")
     digests = InputDigests(tmp_path / "inputs.json")
-    assert digests.digest(tmp_path / "band.tif") == hashlib.sha256(b"one").hexdigest()
+    assert digests.digest(tmp_path / "band.tif").sha256 == hashlib.sha256(b"one").hexdigest()
 
 
 def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:

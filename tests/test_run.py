@@ -340,6 +340,7 @@ def test_a_failed_scene_is_tried_again_only_when_asked_or_mended(tmp_path: Path)
     assert place.run().code == 3
     settled = place.run()
     assert (settled.code, tasks(settled)) == (3, {})
+    assert "failed (before; --retry-failed tries it again)" in settled.told
     asked = place.run(retry_failed=True)
     assert (asked.code, tasks(asked)["ingest"]) == (3, 1)
     nir.write_bytes(whole)

@@ -38,8 +38,8 @@ def outcome(monkeypatch: pytest.MonkeyPatch, root: Path, error: BaseException) -
          4, ("out of memory", "--workers")),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), 4, ("--workers",)),
         (torch.cuda.OutOfMemoryError("CUDA out of memory."), 4, ("--workers",)),
-        (RuntimeError("shapes differ"), 3, ("RuntimeError: shapes differ", "--debug")),
-        (ZeroDivisionError("division by zero"), 3, ("ZeroDivisionError", "--debug")),
+        (RuntimeError("shapes differ"), 3, ("RuntimeError: shapes differ", "-v")),
+        (ZeroDivisionError("division by zero"), 3, ("ZeroDivisionError", "-v")),
     ],
 )  # fmt: skip
 def test_every_failure_is_told_with_its_place_and_exit_code(

@@ -45,7 +45,7 @@ def prepare(side_px: int, output: Path, width_px: int | None = None, more: Seque
 
     settings = (f"scenes.simulated.height_px={side_px}", f"scenes.simulated.width_px={width_px or side_px}", *more)
     plan = plan_run(load_workflow(WORKFLOW, Overrides(settings=settings, output=output)))
-    graph = graphs_of(plan, InputDigests(plan.layout.inputs))[0]
+    graph = graphs_of(plan, InputDigests(plan.layout.inputs))[1][0]
     lay_out(plan, graph.planned)
     return graph
 
