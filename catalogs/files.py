@@ -12,7 +12,7 @@ from rspipe.catalogs.errors import SceneError, SourceError
 from rspipe.catalogs.scene import Scene
 from rspipe.catalogs.sceneyaml import FILE_NAME, read_scene_yaml
 from rspipe.catalogs.sensors import SENSORS, Sensor, SensorBand, sensor_of
-from rspipe.catalogs.trust import check_source, slug
+from rspipe.catalogs.trust import check_id, check_source, slug
 from rspipe.catalogs.undescribed import build_multiband, build_per_band
 
 _SUFFIXES = frozenset({".tif", ".tiff", ".jp2"})
@@ -41,9 +41,10 @@ class _Find:
 
     def listing(self) -> SceneListing:
         try:
+            check_id(self.id)
             return self.build()
         except SceneError as error:
-            return RefusedScene(id=_writable(self.id), slug=slug(self.id), reason=_writable(str(error)))
+            return RefusedScene(id=_one_line(self.id), slug=slug(self.id), reason=_one_line(str(error)))
 
 
 def list_scenes(sources: Sequence[str | Path], sensor: str | None = None) -> list[SceneListing]:
@@ -100,9 +101,12 @@ def _search(source: str, sensor: Sensor | None) -> list[_Find]:
     return finds
 
 
-def _writable(text: str) -> str:
-    r"""Return text that any file can hold: names on disk may have bytes that are no UTF-8; they are shown as \udcff."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _one_line(text: str) -> str:
+    r"""Return text that any file can hold and any terminal show, with escapes for the rest.
+
+    Names of files may have bytes that are no UTF-8 (\udcff), or begin a line of their own (\n).
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _in_glob(pattern: str, sensor: Sensor | None) -> list[_Find]:

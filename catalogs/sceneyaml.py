@@ -95,14 +95,6 @@ class SceneDescription(BaseModel):
             offset_applied=self.offset_applied,
         )
 
-    @field_validator("id")
-    @classmethod
-    def _check_id(cls, value: str) -> str:
-        """GeoPackages and tags end a text at the first such character: different ids would be one there."""
-        if "\0" in value:
-            raise ValueError(f"found {value!r}, text without NUL characters is needed")
-        return value
-
     @field_validator("files", mode="before")
     @classmethod
     def _as_tuples(cls, value: object) -> object:

@@ -18,12 +18,14 @@ GDAL_SETTINGS = MappingProxyType(
         "GDAL_PAM_ENABLED": "NO",
         "GDAL_NUM_THREADS": "1",
         "GDAL_CACHEMAX": "128",
+        "PROJ_NETWORK": "OFF",
     }
 )
 """Environment of every process that reads scenes, to be set before GDAL is loaded.
 
 Drivers that only point elsewhere are off, and files beside a raster (masks, overviews, `.aux.xml`) are never read:
-a scene is what its own files say. `GDAL_CACHEMAX` is in megabytes.
+a scene is what its own files say. `GDAL_CACHEMAX` is in megabytes. PROJ fetches no grid: a coordinate is the same with
+and without a network.
 """
 
 MAX_PIXELS = 40_000_000_000
@@ -34,7 +36,7 @@ MAX_EXPANSION = 1100
 EXPANSION_FREE_BYTES = 512 * 2**20
 """Below this claimed size, expansion does no harm: a scene that holds only nodata compresses beyond any ratio."""
 
-_DRIVER_OF_MAGIC = (
+_DRIVER_OF_MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"II*\x00", "GTiff"),
     (b"MM\x00*", "GTiff"),
     (b"II+\x00", "GTiff"),
@@ -45,7 +47,11 @@ _DRIVER_OF_MAGIC = (
 _SAFE_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LOOKS_DIGESTED = re.compile(r"-[0-9a-f]{10}$")
 _RESERVED_STEM = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_PICTURES: tuple[tuple[bytes, str], ...] = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"))
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff]")
+"""XML 1.0 knows none of these, but for the carriage return, which it takes for a line feed."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""With one slash too: that is what remains of two in a `Path`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,24 +83,47 @@ def slug(scene_id: str) -> str:
     return f"{readable}-{digest}"
 
 
+def check_id(scene_id: str) -> None:
+    """Refuse ids that no GeoPackage or TIFF tag can hold: they would be cut there, or become that of another scene.
+
+    Raises:
+        SceneError: a control character other than tab and line feed, or what is no text.
+    """
+    found = _UNWRITABLE.search(scene_id)
+    if found:
+        raise SceneError(
+            f"id {scene_id!r} has {found.group()!r} in it; give it another in scene.yaml, or rename the file"
+        )
+
+
 def check_source(source: str) -> None:
     """Refuse the forms of a source that GDAL would not take for a plain local path.
 
     Raises:
         SourceError: a URL, a GDAL virtual path, options behind a question mark, or a control character.
     """
+    shown = _without_secrets(source)
     if "\x00" in source or not source.strip():
         raise SourceError(f"source {source!r} is not a path; name a folder, a file or a glob")
-    if _URL.match(source):
-        raise SourceError(f"source {_without_secrets(source)!r} is a URL; download it and name the local folder")
+    if is_url(source):
+        raise SourceError(f"source {shown!r} is a URL; download it and name the local folder")
     if source.startswith("/vsi"):
-        raise SourceError(f"source {source!r} is a GDAL virtual path; name a plain folder, file or glob")
+        raise SourceError(f"source {shown!r} is a GDAL virtual path; name a plain folder, file or glob")
     if "?" in source:
-        raise SourceError(f"source {source!r} has a `?`, which could carry options; use `*` in globs")
+        raise SourceError(f"source {shown!r} has a `?`, which could carry options; use `*` in globs")
 
 
-def driver_of(path: Path) -> str:
+def is_url(text: str) -> bool:
+    """Tell whether a text names something by a scheme, be it `https` or `s3`, and not a path of this machine."""
+    return _URL.match(text) is not None
+
+
+def driver_of(path: Path, *, pictures: bool = False) -> str:
     """Return the one GDAL driver that may open a file, judged by its first bytes and never by its name.
+
+    Args:
+        path: the file.
+        pictures: PNG and JPEG will do.
 
     Raises:
         SceneError: neither GeoTIFF (COG included) nor JPEG 2000, or the file cannot be read.
@@ -104,11 +133,12 @@ def driver_of(path: Path) -> str:
             magic = file.read(12)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read: {error.strerror}") from error
-    for start, driver in _DRIVER_OF_MAGIC:
+    for start, driver in _DRIVER_OF_MAGIC + (_PICTURES if pictures else ()):
         if magic.startswith(start):
             return driver
     raise SceneError(
-        f"{path}: starts with {magic!r}, which is neither GeoTIFF nor JPEG 2000; convert it with gdal_translate -of COG"
+        f"{path}: is neither GeoTIFF nor JPEG 2000 by its first bytes; fetch it again, or convert it with "
+        "gdal_translate -of COG"
     )
 
 
@@ -139,4 +169,4 @@ def check_claim(claim: HeaderClaim) -> None:
 
 def _without_secrets(url: str) -> str:
     """Drop query, fragment and user from a URL before it is shown."""
-    return re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
+    return re.sub(r":(//?)[^/@]*@", r":\1", re.split(r"[?#]", url, maxsplit=1)[0])

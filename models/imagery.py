@@ -20,6 +20,7 @@ from rspipe.catalogs.bands import PHYSICAL_UNIT
 from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.pixels import is_number, plausible_range
 from rspipe.catalogs.scene import Grid
+from rspipe.catalogs.trust import driver_of
 from rspipe.catalogs.warp import warp
 from rspipe.models.card import CardBand
 from rspipe.models.errors import DataError
@@ -59,16 +60,19 @@ class Picture:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a raster. Patches for training are often cut without georeferencing: nothing warns of that.
+    """Open a GeoTIFF, JPEG 2000, PNG or JPEG. Patches are often cut without georeferencing: nothing warns of that.
 
     Raises:
         DataError: it cannot be opened, or what is read from it while it is open cannot be read.
     """
     try:
+        driver = driver_of(path, pictures=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
+            with rasterio.open(path, driver=driver) as dataset:
                 yield dataset
+    except SceneError as error:
+        raise DataError(str(error)) from error
     except RasterioError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
 

@@ -14,6 +14,9 @@ from rspipe.models.errors import DataError
 from rspipe.models.labels import IGNORE_ID, LabelSet
 from rspipe.models.masks import Named
 
+_MAGIC = (b"SQLite format 3\x00", b"\x00\x00\x27\x0a", b"fgb\x03", b"{")
+"""First bytes of the formats that hold their features themselves; others may point to any file, or to the network."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
@@ -28,7 +31,7 @@ class Drawn:
         """Read a vector file.
 
         Args:
-            path: any format that pyogrio reads, in any CRS.
+            path: a GeoPackage, Shapefile, FlatGeobuf or GeoJSON, in any CRS.
             attribute: the field that says what a polygon is.
             named: value of that field -> name of a class or a group, or None: ignored.
             labels: the classes and groups that are learned.
@@ -40,6 +43,7 @@ class Drawn:
         import geopandas as gpd  # noqa: PLC0415  most trainings burn no polygons
         from pyogrio.errors import DataSourceError  # noqa: PLC0415  likewise
 
+        _check_format(path)
         try:
             frame = gpd.read_file(path)
         except DataSourceError as error:
@@ -76,3 +80,13 @@ class Drawn:
             out[inside] = np.where(claimed[inside], IGNORE_ID, label)
             claimed |= inside
         return out
+
+
+def _check_format(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip(b" \t\r\n\xef\xbb\xbf")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not start.startswith(_MAGIC):
+        raise DataError(f"{path}: is no GeoPackage, Shapefile, FlatGeobuf or GeoJSON; convert it with ogr2ogr")

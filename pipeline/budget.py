@@ -1,9 +1,8 @@
 """Budget: what a run takes, in room, memory and time; what cannot fit is refused before anything is computed."""
 
-import os
 import shutil
 
-from rspipe.pipeline.cluster import ClusterSpec
+from rspipe.pipeline.cluster import ClusterSpec, machine_bytes
 from rspipe.pipeline.contract import ingested_bytes
 from rspipe.pipeline.errors import EnvironmentFailedError
 from rspipe.pipeline.grid import WindowGrid
@@ -61,7 +60,7 @@ def check_fits(plan: RunPlan, process_bytes: int) -> None:
             f"loaded, {_mib(floats_bytes(plan))} of blended windows), allowed are {_mib(limit)}; allow more, or choose "
             "a smaller infer.band_rows"
         )
-    memory, cluster = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), plan.cluster
+    memory, cluster = machine_bytes(), plan.cluster
     if isinstance(cluster, ClusterSpec) and peak * cluster.workers > memory:
         raise EnvironmentFailedError(
             f"{cluster.workers} workers of some {_mib(peak)} each do not fit into this machine's {_mib(memory)}; use "

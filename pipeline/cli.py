@@ -353,4 +353,5 @@ def _write(text: str) -> None:
 
 def main() -> None:
     """Run the command line."""
+    os.environ["PROJ_NETWORK"] = "OFF"  # before PROJ is loaded; see `rspipe.catalogs.trust`
     app()

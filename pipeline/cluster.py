@@ -33,7 +33,7 @@ class ClusterSpec:
     threads: int
     """Threads of one forward pass; part of the compute fingerprint."""
     memory_bytes: int | None
-    """Above this a worker is ended; None leaves it to the operating system."""
+    """Above this a worker is ended; None: its share of the machine, see `share_bytes`."""
     on_gpu: bool = False
     """Each takes one of this machine's GPUs, in turn."""
     processes: bool = True
@@ -81,6 +81,18 @@ _WORKER = {
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def machine_bytes() -> int:
+    """Return how much memory there is for this process and all that it starts: the machine's, or the container's."""
+    from distributed.system import MEMORY_LIMIT  # noqa: PLC0415 - `rspipe --help` must not pay for it
+
+    return int(MEMORY_LIMIT)
+
+
+def share_bytes(workers: int) -> int:
+    """Return what each worker may hold where nobody says: one that grows beyond is ended before the machine is full."""
+    return machine_bytes() // workers
 
 
 def spec_of(compute: ComputeSettings, *, on_gpu: bool) -> ClusterSpec | AddressSpec:
@@ -140,11 +152,11 @@ def worker_command(compute: ComputeSettings, workers: int | None) -> tuple[list[
         )
     from distributed.utils import get_ip  # noqa: PLC0415 - `rspipe --help` must not pay for it
 
-    scheduler = urlsplit(spec.address)
+    scheduler, count = urlsplit(spec.address), workers or _places(spec.threads, on_gpu=on_gpu)
     options = {
-        "--nworkers": workers or _places(spec.threads, on_gpu=on_gpu),
+        "--nworkers": count,
         "--nthreads": 1,
-        "--memory-limit": compute.memory_per_worker_bytes or 0,
+        "--memory-limit": compute.memory_per_worker_bytes or share_bytes(count),
         "--host": get_ip(scheduler.hostname, scheduler.port),  # type: ignore[no-untyped-call] # no types there
         "--dashboard-address": "127.0.0.1:0",
         "--tls-ca-file": spec.ca,
@@ -211,7 +223,7 @@ def _started(spec: ClusterSpec) -> Iterator["Client"]:
                 n_workers=spec.workers,
                 threads_per_worker=1,
                 processes=spec.processes,
-                memory_limit=spec.memory_bytes or 0,
+                memory_limit=spec.memory_bytes or share_bytes(spec.workers),
                 # Without a dashboard there is still a status server: on the loopback, at a port that is free.
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},

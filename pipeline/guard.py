@@ -19,6 +19,7 @@ from rspipe.pipeline.errors import (
     PipelineError,
     SceneFailedError,
 )
+from rspipe.pipeline.progress import printable
 
 
 def exit_code_of(error: BaseException) -> int:
@@ -67,7 +68,7 @@ def guarded[**P](command: Callable[P, None]) -> Callable[P, None]:
         except (Exception, KeyboardInterrupt) as error:
             if kwargs.get("debug"):
                 traceback.print_exc()
-            sys.stderr.write("".join(f"rspipe: {line}\n" for line in message_of(error).splitlines()))
+            sys.stderr.write("".join(f"rspipe: {printable(line)}\n" for line in message_of(error).split("\n")))
             raise typer.Exit(exit_code_of(error)) from error
 
     return run

@@ -18,7 +18,7 @@ class Layout:
     @property
     def work(self) -> Path:
         """Working state: Zarr, ledger, logs, lock; may be deleted once a run is published."""
-        return self.root / WORK_FOLDER
+        return self._inside(self.root / WORK_FOLDER)
 
     @property
     def ledger(self) -> Path:
@@ -89,7 +89,7 @@ class Layout:
         return self._inside(self.root / "scenes" / scene)
 
     def _inside(self, path: Path) -> Path:
-        """Slugs never contain a separator; should one ever do, nothing is written outside the output folder."""
+        """Whatever a slug or a link may be, nothing is written or deleted outside the output folder."""
         if not path.resolve().is_relative_to(self.root.resolve()):
-            raise ConfigError(f"{path} lies outside the output folder {self.root}")
+            raise ConfigError(f"{path} leads out of the output folder, to {path.resolve()}; remove the link")
         return path

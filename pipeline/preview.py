@@ -13,7 +13,7 @@ from rspipe.pipeline.graph import SceneGraph
 from rspipe.pipeline.ledger import InputDigests, Ledger
 from rspipe.pipeline.plan import RunPlan, as_begun, compiling_told, decide_arithmetic, plan_run
 from rspipe.pipeline.probe import Probe, probe
-from rspipe.pipeline.progress import Progress
+from rspipe.pipeline.progress import Progress, printable
 from rspipe.pipeline.rollcall import roll_call
 from rspipe.pipeline.run import graphs_of
 from rspipe.pipeline.task import STAGES
@@ -68,7 +68,7 @@ class Preview:
         lines = [f"{config.name}: scenes: {len(self.plan.scenes)}, {model}, into {self.plan.layout.root}"]
         for slug in self.states:
             lines += self._scene_lines(slug)
-        lines += [f"refused: {scene.id}: {scene.reason}" for scene in self.plan.refused]
+        lines += [printable(f"refused: {scene.id}: {scene.reason}") for scene in self.plan.refused]
         memory = budget.worker_bytes(self.plan, self.probe.process_bytes) / _MIB
         lines.append(
             f"model: {self.windows} windows of {self.probe.window_flops / 1e9:.1f} GFLOP, {self.probe.window_s:.3f} s "
@@ -102,7 +102,7 @@ class Preview:
 
     def _scene_lines(self, slug: str) -> list[str]:
         facts = self._scene(slug)
-        missing = ", ".join(facts["missing_optional_bands"])
+        name, missing = printable(facts["id"]), ", ".join(facts["missing_optional_bands"])
         tasks = "; ".join(
             f"{stage} " + " ".join(f"{count} {state}" for state, count in states.items())
             for stage, states in facts["tasks"].items()
@@ -110,7 +110,7 @@ class Preview:
         )
         return [
             (
-                f"scene {facts['id']}: {facts['height_px']} x {facts['width_px']} px, {facts['windows']} windows of "
+                f"scene {name}: {facts['height_px']} x {facts['width_px']} px, {facts['windows']} windows of "
                 f"{facts['window_px']} px overlapping by {facts['overlap_px']}, at most "
                 f"{facts['disk_bytes'] / _MIB:.0f} MiB of working state{f'; without {missing}' if missing else ''}"
             ),
@@ -144,7 +144,7 @@ def validate(config: WorkflowConfig) -> list[str]:
     Raises:
         PipelineError: the workflow itself or its model cannot be used.
     """
-    return [f"{scene.id}: {scene.reason}" for scene in plan_run(config).refused]
+    return [printable(f"{scene.id}: {scene.reason}") for scene in plan_run(config).refused]
 
 
 def _count(graph: SceneGraph, ledger: Ledger) -> Counter[tuple[str, str]]:

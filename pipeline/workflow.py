@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rspipe.catalogs.errors import CatalogError, YamlError
+from rspipe.catalogs.errors import CatalogError, SourceError, YamlError
+from rspipe.catalogs.trust import check_source, is_url
 from rspipe.catalogs.yamlfile import Yaml, read_document
 from rspipe.pipeline.config import WorkflowConfig
 from rspipe.pipeline.errors import ConfigError
@@ -40,11 +41,14 @@ def load_workflow(path: Path, overrides: Overrides | None = None) -> WorkflowCon
         changes = _changes(overrides)
     except YamlError as error:
         raise ConfigError(str(error)) from error
-    settings = _anchored(document.content, path.absolute().parent)
-    if overrides.scenes:
-        settings.pop("scenes", None)
-    for change in changes:
-        settings = merged(settings, _anchored(change, Path.cwd()))
+    try:
+        settings = _anchored(document.content, path.absolute().parent)
+        if overrides.scenes:
+            settings.pop("scenes", None)
+        for change in changes:
+            settings = merged(settings, _anchored(change, Path.cwd()))
+    except SourceError as error:
+        raise ConfigError(f"{path}, or the command line: {error}") from error
     try:
         return checked(WorkflowConfig, document, settings, changes)
     except CatalogError as error:
@@ -66,10 +70,17 @@ def _changes(overrides: Overrides) -> list[Tree]:
 
 
 def _anchored(settings: Tree, folder: Path) -> Tree:
-    """Return the settings with their relative paths made absolute; what is no path or has a wrong type stays."""
+    """Return the settings with their relative paths made absolute; what is no path or has a wrong type stays.
+
+    Raises:
+        SourceError: a URL, or another form of a path that is not trusted: behind a folder it would pass for one.
+    """
     anchored = dict(settings)
     scenes, output, models = (settings.get(key) for key in ("scenes", "output", "models"))
     if isinstance(scenes, dict) and isinstance(paths := scenes.get("paths"), list):
+        for entry in paths:
+            if isinstance(entry, str) and entry:
+                check_source(entry)
         anchored["scenes"] = {**scenes, "paths": [_absolute(entry, folder) for entry in paths]}
     if isinstance(output, dict) and "folder" in output:
         anchored["output"] = {**output, "folder": _absolute(output["folder"], folder)}
@@ -88,4 +99,8 @@ def _is_card(entry: Yaml) -> bool:
 
 
 def _absolute(entry: Yaml, folder: Path) -> Yaml:
-    return str(folder / entry) if isinstance(entry, str) and entry else entry
+    if not isinstance(entry, str) or not entry:
+        return entry
+    if is_url(entry):
+        raise SourceError(f"{entry.split(':')[0]}: found where a path is needed; files lie on this machine")
+    return str(folder / entry)

@@ -63,6 +63,15 @@ def test_a_name_that_is_no_text_is_refused_by_a_name_that_is(tmp_path: Path) -> 
     (refused.id + refused.reason).encode()
 
 
+@pytest.mark.parametrize("letter", ["\\x00", "\\e", "\\r", "\\x07"])
+def test_an_id_that_outputs_cannot_hold_is_refused(tmp_path: Path, letter: str) -> None:
+    folder = describe(tmp_path / "s", "x.tif: {band: red, unit: dn}")
+    write_geotiff(folder / "x.tif", ramp(4, 4))
+    text = (folder / "scene.yaml").read_text()
+    (folder / "scene.yaml").write_text(text.replace("id: s", f'id: "a{letter}b"'))
+    assert "give it another in scene.yaml" in only_reason(folder)
+
+
 def test_a_folder_that_cannot_be_listed_is_one_refused_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_geotiff(describe(tmp_path / "a", "x.tif: {band: red, unit: dn}") / "x.tif", ramp(4, 4))
     (tmp_path / "shut").mkdir()

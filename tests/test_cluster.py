@@ -28,6 +28,8 @@ def test_workers_listen_on_the_loopback_only_and_have_their_environment() -> Non
         for found in client.run(lambda: dict(os.environ)).values():
             expected = worker_environment(1)
             assert {name: found.get(name) for name in expected} == expected
+        shares = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+        assert all(0 < share <= psutil.virtual_memory().total // 2 for share in shares)
 
 
 def test_two_clusters_stand_side_by_side_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:

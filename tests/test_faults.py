@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,9 +68,20 @@ def two_crs(place: Place) -> None:
     replace(SCENE, id="west", crs="EPSG:32617").write(place.root / "scenes" / "west")
 
 
+def named(word: str, url: str) -> Callable[[Place], None]:
+    def name(place: Place) -> None:
+        place.workflow.write_text(place.workflow.read_text().replace(f"- {word}", f"- '{url}'"))
+
+    return name
+
+
 CONFIGURATIONS = {
     "missing file": (no_file, ("absent.tif", "does not exist")),
     "no scene": (no_scene, ("empty", "holds no scene")),
+    "URL of a scene": (named("scenes", "https://user:s3cret@127.0.0.1:1/x?sig=T0KEN"), ("127.0.0.1:1/x", "is a URL")),
+    "virtual path": (named("scenes", "/vsicurl/http://u:s3cret@127.0.0.1:1/x"), ("GDAL virtual path",)),
+    "URL of a model": (named("pico-clouds.json", "https://u:s3cret@127.0.0.1:1/a.json"), ("https: found",)),
+    "URL of the output": (line_of("output: {folder: 's3://u:s3cret@bucket'}\n"), ("s3: found where a path",)),
     "unknown key": (line_of("infer: {overlap: 32}\n"), ("tiny.yaml", "infer.overlap", "unknown key", "overlap_px")),
     "wrong type": (line_of("infer: {window_px: wide}\n"), ("tiny.yaml", "infer.window_px", "'wide'", "integer")),
     "overlap": (line_of("infer: {window_px: 64, overlap_px: 64}\n"), ("infer.overlap_px", "64", "half a window")),
@@ -102,7 +115,23 @@ def test_a_wrong_configuration_is_exit_2_and_touches_nothing(tmp_path: Path, cas
     (line,) = stderr.splitlines()
     for word in words:
         assert word in line
+    assert "s3cret" not in line
+    assert "T0KEN" not in line
     assert not place.out.exists()
+
+
+def test_nothing_that_the_command_line_names_is_fetched(tmp_path: Path) -> None:
+    place = lay_place(tmp_path, SCENE)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        server.settimeout(0.1)
+        for given in (f"http://u:s3cret@127.0.0.1:{port}/a.tif?sig=T0KEN", f"/vsicurl/http://127.0.0.1:{port}/a.tif"):
+            code, stderr = told(place, "--scenes", given)
+            assert (code, "s3cret" in stderr, "T0KEN" in stderr) == (2, False, False), stderr
+        code, stderr = told(place, "--set", f"models=[http://127.0.0.1:{port}/card.json]")
+        assert code == 2, stderr
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_scenes_in_two_crs_go_into_the_one_that_is_named(tmp_path: Path) -> None:
@@ -148,7 +177,24 @@ def elsewhere(place: Place) -> None:
     line_of("output: {crs: 'EPSG:32618'}\n")(place)
 
 
+def pointing(at: str, kind: str = "") -> Callable[[Place], None]:
+    """A file that only says where pixels are: in another file, or on the network."""
+    text = (
+        f'<VRTDataset rasterXSize="8" rasterYSize="1"><VRTRasterBand dataType="Byte" band="1" {kind}>'
+        f"<SourceFilename>{at}</SourceFilename></VRTRasterBand></VRTDataset>"
+    )
+
+    def point(place: Place) -> None:
+        (place.root / "canary").write_text("s3cret")
+        (place.root / "scenes" / SCENE.id / "nir.tif").write_text(text.replace("CANARY", str(place.root / "canary")))
+
+    return point
+
+
 REFUSED = {
+    "VRT": (pointing("CANARY"), ("nir.tif", "neither GeoTIFF nor JPEG 2000")),
+    "raw VRT": (pointing("CANARY", 'subClass="VRTRawRasterBand"'), ("nir.tif", "neither GeoTIFF nor JPEG 2000")),
+    "VRT of a URL": (pointing("/vsicurl/http://127.0.0.1:1/x"), ("nir.tif", "neither GeoTIFF nor JPEG 2000")),
     "out of the CRS": (elsewhere, ("output.crs", "UTM zone 18N has no coordinates", "UTM zone 33N", "choose one")),
     "missing band": (no_red, ("lacks red", "it has lwir11, nir", "pico-clouds", "requires red, nir")),
     "no CRS": (no_crs, ("scenes/tiny-a/lwir11.tif: no CRS", "crs: in scene.yaml")),
@@ -326,6 +372,47 @@ def test_an_output_folder_that_is_a_file_is_exit_4(tmp_path: Path) -> None:
     assert str(place.out) in stderr
     assert "--output" in stderr
     assert place.out.read_text() == "in the way"
+
+
+HOSTILE = (
+    "../../x", "/etc/x", "C:\\x", "a\nrspipe: forged", "a\tb", "\u202egpj", "x" * 300, "-rf", "%2e%2e",
+    "<script>alert(1)</script>", "'; DROP TABLE scenes; --", "A.tif", "a.tif",
+)  # fmt: skip
+
+
+def test_whatever_a_scene_is_called_is_text_and_never_a_path(tmp_path: Path) -> None:
+    place = lay_place(tmp_path, SCENE)
+    shutil.rmtree(tmp_path / "scenes")
+    for number, name in enumerate(HOSTILE):
+        replace(SCENE, id=name, height_px=4, width_px=5, seed=number).write(tmp_path / "scenes" / str(number))
+    before = tree(tmp_path)
+    ran = place.run()
+    assert ran.code == 0, ran.told
+    scenes = pyogrio.read_dataframe(place.out / "tiny.gpkg", layer="scenes")
+    assert sorted(scenes.scene_id) == sorted(HOSTILE)
+    assert len({folder.name.lower() for folder in (place.out / "scenes").iterdir()}) == len(HOSTILE)
+    for folder in scenes.folder:
+        with rasterio.open(place.out / folder / "classes.tif") as dataset:
+            assert dataset.tags()["RSPIPE_SCENE_ID"] in HOSTILE
+    outside = {path: digest for path, digest in tree(tmp_path).items() if not path.startswith("out/")}
+    assert outside == before
+    (tmp_path / "scenes" / "3" / "red.tif").unlink()
+    with environment():
+        shown = CliRunner().invoke(app, ["validate", str(place.workflow), "--output", str(place.out)])
+    assert shown.exit_code == 3
+    assert not any(line.startswith("rspipe: forged") for line in (shown.stdout + shown.stderr).splitlines())
+
+
+def test_a_working_folder_that_is_a_link_is_refused_before_anything_is_deleted(tmp_path: Path) -> None:
+    place = lay_place(tmp_path, SCENE)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("x")
+    place.out.mkdir()
+    (place.out / ".rspipe").symlink_to(tmp_path / "precious")
+    code, stderr = told(place, "--fresh")
+    assert code == 2
+    assert "remove the link" in stderr
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.txt"]
 
 
 def test_a_second_run_beside_the_first_is_exit_4(tmp_path: Path) -> None:

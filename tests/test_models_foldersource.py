@@ -108,7 +108,21 @@ def test_an_absent_or_empty_folder_and_a_broken_file_are_refused(tmp_path: Path)
     (tmp_path / "images" / "a.tif").write_bytes(b"not a raster")
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "a.tif").write_bytes(b"not a raster")
+    with pytest.raises(DataError, match=r"a\.tif: is neither GeoTIFF nor JPEG 2000"):
+        read(tmp_path)
+    (tmp_path / "images" / "a.tif").write_bytes(b"II*\x00 cut off")
     with pytest.raises(DataError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_a_file_that_only_points_at_another_is_refused(tmp_path: Path, image: np.ndarray, mask: np.ndarray) -> None:
+    write_pair(tmp_path, image, mask, NAMES)
+    whole = (tmp_path / "images" / "a.tif").rename(tmp_path / "whole.tif")
+    (tmp_path / "images" / "a.tif").write_text(
+        f'<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Float32" band="1"><SimpleSource>'
+        f"<SourceFilename>{whole}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(DataError, match="neither GeoTIFF nor JPEG 2000"):
         read(tmp_path)
 
 

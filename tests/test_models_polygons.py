@@ -105,6 +105,10 @@ def test_files_that_cannot_be_burned_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "p.gpkg", {"f": [triangle(500_050, 3_999_900, 300)]})
     lost = tmp_path / "lost.shp"
     gpd.GeoDataFrame({"kind": ["f"]}, geometry=[box(0, 0, 1, 1)]).to_file(lost)
+    pointer = tmp_path / "pointer.gpkg"
+    there = f"<OGRVRTLayer name='p'><SrcDataSource>{path}</SrcDataSource></OGRVRTLayer>"
+    pointer.write_text(f"<OGRVRTDataSource>{there}</OGRVRTDataSource>")
+    assert len(gpd.read_file(pointer)) == 1  # GDAL itself follows it
     points = tmp_path / "points.gpkg"
     gpd.GeoDataFrame({"kind": ["f"]}, geometry=[Point(0, 0)], crs=UTM).to_file(points)
     for file, attribute, named, message in (
@@ -114,6 +118,7 @@ def test_files_that_cannot_be_burned_are_refused(tmp_path: Path) -> None:
         (lost, "kind", NAMED, "in which CRS it lies"),
         (points, "kind", NAMED, r"features \[0\] are no polygons"),
         (tmp_path / "absent.gpkg", "kind", NAMED, "cannot be read"),
+        (pointer, "kind", NAMED, "is no GeoPackage, Shapefile"),
     ):
         with pytest.raises(DataError, match=message):
             Drawn.read(file, attribute, named, LABELS)
