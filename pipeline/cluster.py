@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rspipe.catalogs.trust import GDAL_SETTINGS
-from rspipe.pipeline import gpus
+from rspipe.pipeline import gpus, interrupts
 from rspipe.pipeline.config import ComputeSettings
 from rspipe.pipeline.errors import ConfigError, EnvironmentFailedError
 
@@ -180,8 +180,12 @@ def _settings(spec: ClusterSpec) -> Mapping[str, object]:
         "distributed.scheduler.allowed-failures": MOST_DEATHS - 1,
         "distributed.scheduler.work-stealing": True,
         "distributed.comm.timeouts.connect": "30s",
-        "distributed.worker.preload": [gpus.__name__] if spec.on_gpu and spec.processes else [],
+        "distributed.worker.preload": _preloads(spec) if spec.processes else [],
     }
+
+
+def _preloads(spec: ClusterSpec) -> list[str]:
+    return [module.__name__ for module in ((interrupts, gpus) if spec.on_gpu else (interrupts,))]
 
 
 @contextmanager

@@ -30,10 +30,11 @@ def place(tmp_path: Path) -> Place:
     return lay_place(tmp_path, *SCENES)
 
 
-def start(place: Place, *arguments: str, band_rows: str = "1") -> "subprocess.Popen[str]":
+def start(place: Place, *arguments: str, band_rows: str = "1", **variables: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", "from rspipe.pipeline.cli import main; main()", "run", str(place.workflow)]
     command += ["--output", str(place.out), "--set", f"infer.band_rows={band_rows}", *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    environment = os.environ | variables
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -124,18 +125,35 @@ def test_two_workers_give_the_bytes_of_one(place: Place, undisturbed: dict[str, 
     assert tree(place.out) == undisturbed
 
 
+def test_two_runs_at_once_in_two_time_zones_give_the_same_bytes(place: Place, undisturbed: dict[str, str]) -> None:
+    other = place.root / "other"
+    both = (
+        start(place, "--workers", "1", TZ="Pacific/Kiritimati", LC_ALL="C"),
+        start(place, "--workers", "1", "--output", str(other), TZ="Pacific/Pago_Pago", LC_ALL="C.UTF-8"),
+    )
+    for process in both:
+        code, stderr = end(process)
+        assert code == 0, stderr
+    assert tree(place.out) == tree(other) == undisturbed
+
+
+@pytest.mark.parametrize("everyone", [False, True], ids=["alone", "with its workers"])
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_stops_soon_and_can_be_resumed(
-    place: Place, undisturbed: dict[str, str], name: signal.Signals
+    place: Place, undisturbed: dict[str, str], name: signal.Signals, *, everyone: bool
 ) -> None:
+    """A terminal's Ctrl-C goes to every process of the group, and so does what systemd sends."""
     process = start(place, "--workers", "1")
     wait_for(lambda: records(place) >= 2)
+    below = workers(process.pid)
     began_s = time.monotonic()
-    process.send_signal(name)
+    (os.killpg if everyone else os.kill)(process.pid, name)
     code, stderr = end(process)
     assert code == 130, stderr
     assert time.monotonic() - began_s < 10
     assert "goes on where this one stopped" in stderr
+    assert below
+    assert not any(Path(f"/proc/{number}").exists() for number in below)
     assert "manifest.json" not in tree(place.out)
     assert place.run("infer.band_rows=1").code == 0
     assert tree(place.out) == undisturbed
