@@ -28,3 +28,18 @@ PHYSICAL_UNIT = MappingProxyType(
 
 Names follow the STAC `eo` extension, version 1.1 (https://github.com/stac-extensions/eo).
 """
+
+_UNIT_TAGS = {
+    "dn": Unit.DN,
+    "reflectance": Unit.REFLECTANCE,
+    "k": Unit.KELVIN,
+    "kelvin": Unit.KELVIN,
+    "c": Unit.CELSIUS,
+    "degc": Unit.CELSIUS,
+    "celsius": Unit.CELSIUS,
+}
+
+
+def unit_of_tag(tag: str) -> Unit | None:
+    """Return the unit that a file's tag means, None if it is unsaid or unknown."""
+    return _UNIT_TAGS.get(tag.strip().lower())

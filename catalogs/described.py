@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rspipe.catalogs.bands import Unit
+from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit, unit_of_tag
 from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.filescene import BandFile, FileScene, build_scene
 from rspipe.catalogs.rasters import RasterHeader, read_header
@@ -67,9 +67,25 @@ def _declared_bands(header: RasterHeader, entry: FileEntry) -> list[BandFile]:
         )
     if first > count:
         raise SceneError(f"{header.path}: has {count} bands, scene.yaml asks for index {first}")
+    for at, name in enumerate(names, start=first - 1):
+        _check_spoken(header, at, name, Unit(entry.unit))
     packed = entry.scale is not None or entry.offset is not None
     packing = Linear(scale=1.0 if entry.scale is None else entry.scale, offset=entry.offset or 0.0) if packed else None
     return [
         BandFile(name=name, unit=Unit(entry.unit), file=header, header=band, fill=entry.fill, packing=packing)
         for name, band in zip(names, header.bands[first - 1 :], strict=False)
     ]
+
+
+def _check_spoken(header: RasterHeader, at: int, name: str, unit: Unit) -> None:
+    """See that a file does not say of itself that its bands lie in another order, or are of another unit."""
+    spoken = [band.description.strip().lower() for band in header.bands]
+    if spoken[at] != name and spoken[at] in PHYSICAL_UNIT and name in spoken:
+        raise SceneError(
+            f"{header.path}: scene.yaml says that band {at + 1} is {name}, the file that it is {spoken[at]} and "
+            f"band {spoken.index(name) + 1} is {name}; mend the order in scene.yaml"
+        )
+    tagged = unit_of_tag(header.bands[at].unit)
+    if tagged is not None and tagged != unit:
+        found = f"scene.yaml says unit {unit.value}, the file's tag {tagged.value}"
+        raise SceneError(f"{header.path}, band {at + 1}: {found}; mend unit: there")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit
+from rspipe.catalogs.bands import PHYSICAL_UNIT, Unit, unit_of_tag
 from rspipe.catalogs.errors import SceneError
 from rspipe.catalogs.filescene import BandFile, FileScene, build_scene
 from rspipe.catalogs.rasters import BandHeader, RasterHeader, read_header
@@ -12,15 +12,6 @@ from rspipe.catalogs.sceneyaml import FILE_NAME
 from rspipe.catalogs.sensors import Circumstances, Sensor, SensorBand
 
 _COLOURS = frozenset({"red", "green", "blue"})
-_UNIT_TAGS = {
-    "dn": Unit.DN,
-    "reflectance": Unit.REFLECTANCE,
-    "k": Unit.KELVIN,
-    "kelvin": Unit.KELVIN,
-    "c": Unit.CELSIUS,
-    "degc": Unit.CELSIUS,
-    "celsius": Unit.CELSIUS,
-}
 
 
 def build_per_band(scene_id: str, members: Sequence[tuple[Path, SensorBand]], sensor: Sensor) -> Scene:
@@ -57,7 +48,7 @@ def _build_undescribed(scene_id: str, bands: Sequence[BandFile], sensor: Sensor 
 
 def _undeclared(header: RasterHeader, band: BandHeader, name: str) -> BandFile:
     """Take the unit from the file's tag; without one, whole numbers are the sensor's digital numbers."""
-    unit = _UNIT_TAGS.get(band.unit.strip().lower())
+    unit = unit_of_tag(band.unit)
     if unit is None and band.dtype.startswith("float"):
         raise SceneError(
             f"{header.path}, band {band.index}: {band.dtype} numbers with unit {band.unit or 'unsaid'!r}; declare "

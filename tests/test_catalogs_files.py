@@ -156,6 +156,29 @@ def test_scene_yaml_names_the_bands_of_a_multi_band_file(tmp_path: Path) -> None
     assert scene.band("lwir11").origin.index == 2  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("entry", "tags", "words"),
+    [
+        ("{bands: [red, nir], unit: reflectance}", {"descriptions": ("nir", "red")}, "the file that it is nir and"),
+        ("{band: red, index: 1, unit: reflectance}", {"descriptions": ("nir", "red")}, "band 2 is red"),
+        ("{band: red, index: 1, unit: reflectance}", {"units": ("kelvin", "")}, "reflectance, the file's tag kelvin"),
+    ],
+)  # fmt: skip
+def test_a_file_that_says_otherwise_of_itself_is_refused(
+    tmp_path: Path, entry: str, tags: dict[str, tuple[str, str]], words: str
+) -> None:
+    folder = describe(tmp_path / "s", f"a.tif: [{entry}]", head="")
+    write_geotiff(folder / "a.tif", np.stack([ramp(4, 4, "float32")] * 2), **tags)
+    assert words in only_reason(folder)
+
+
+def test_what_a_file_calls_its_bands_may_be_called_otherwise(tmp_path: Path) -> None:
+    folder = describe(tmp_path / "s", "a.tif: [{bands: [red, nir08], unit: reflectance}]", head="")
+    tags = {"descriptions": ("Band 4", "nir"), "units": ("reflectance", "1")}
+    write_geotiff(folder / "a.tif", np.stack([ramp(4, 4, "float32")] * 2), **tags)
+    assert [band.name for band in only_scene(folder).bands] == ["red", "nir08"]
+
+
 def test_bands_keep_their_own_grids_and_the_scene_takes_the_finest(tmp_path: Path) -> None:
     head = 'sensor: sentinel2\nprocessing_baseline: "04.00"\n'
     files = ("B05.tif: {band: rededge071, unit: dn}", "B02.tif: {band: blue, unit: dn}")
