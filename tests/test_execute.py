@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tinyrun import IN_THIS_PROCESS, environment
 
+from rspipe.pipeline import cluster as cluster_module
+from rspipe.pipeline import execute as execute_module
 from rspipe.pipeline import ingest
 from rspipe.pipeline.cluster import open_cluster
 from rspipe.pipeline.errors import EnvironmentFailedError, SceneFailedError
@@ -107,4 +109,16 @@ def test_what_the_cluster_drops_ends_the_run_and_says_so(tmp_path: Path, monkeyp
         monkeypatch.setattr(ingest, "run_ingest", run)
         plan = agenda(CHAIN, ("c",), done(tmp_path))
         with pytest.raises(EnvironmentFailedError, match=r"ingest, c: the cluster gave up: .*run again to resume"):
+            list(execute(client, tmp_path, plan))
+
+
+def test_a_cluster_without_any_worker_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute_module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(cluster_module, "CONNECT_S", 1)
+    plan = agenda(CHAIN, ("d",), done(tmp_path))
+    with environment(), open_cluster(IN_THIS_PROCESS) as client:
+        client.retire_workers()
+        with pytest.raises(EnvironmentFailedError, match=r"no worker for 1 s; start some.*run again to resume"):
             list(execute(client, tmp_path, plan))

@@ -221,6 +221,26 @@ def test_a_cut_file_is_refused_with_band_and_rows(tmp_path: Path) -> None:
         _ingest(tmp_path / "z", (_band("blue", origin, grid),), grid)
 
 
+def test_a_block_that_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
+    """Bits that only change a number go unseen, as without compression: GDAL does not ask for the stream's checksum."""
+    grid = _grid(96, 96)
+    origin = _write(tmp_path / "b.tif", _numbers(96, 96), grid, block=96)
+    with rasterio.open(origin.path) as file:
+        start, length = (int(file.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+    whole, draw, reasons = origin.path.read_bytes(), np.random.default_rng(0), []
+    for number in range(20):
+        damaged = bytearray(whole)
+        damaged[start + draw.integers(length)] ^= 1 << draw.integers(8)
+        origin.path.write_bytes(damaged)
+        try:
+            _ingest(tmp_path / f"z{number}", (_band("blue", origin, grid),), grid)
+        except SceneFailedError as error:
+            reasons.append(str(error))
+    assert len(reasons) >= 15
+    for words in ("band 'blue'", "rows 0..96", str(origin.path)):
+        assert all(words in reason for reason in reasons)
+
+
 def test_a_file_that_changes_while_it_is_read_fails_the_scene(tmp_path: Path) -> None:
     grid = _grid(20, 20)
     origin = _write(tmp_path / "b.tif", _numbers(20, 20), grid)
