@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from workingstate import grid_of
+from zarr.errors import ChunkNotFoundError
 
 from rspipe.pipeline import store
 
@@ -56,3 +57,24 @@ def test_a_group_whose_layout_is_damaged_is_laid_out_anew(written: Path, name: s
 def test_another_layout_replaces_what_is_there(written: Path) -> None:
     store.create(written, grid_of(64, 96, left=0.0), [PLAN])
     assert not list(written.glob("some/c/*/*"))
+
+
+def test_every_flipped_bit_of_a_shard_is_an_error(written: Path) -> None:
+    store.open_array(written, "some", write=True)[:32, :32] = np.random.default_rng(0).integers(0, 2**16, (32, 32))
+    shard = written / "some" / "c" / "0" / "0"
+    whole, draw = shard.read_bytes(), np.random.default_rng(1)
+    for bit in draw.choice(8 * len(whole), 60, replace=False):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        shard.write_bytes(damaged)
+        with pytest.raises((ValueError, RuntimeError, IndexError, OSError)):
+            store.open_array(written, "some")[:32, :32]
+
+
+def test_a_shard_of_fill_values_is_written_and_a_lost_one_is_an_error(written: Path) -> None:
+    store.open_array(written, "some", write=True)[:32, :32] = np.uint16(PLAN.fill)
+    shard = written / "some" / "c" / "0" / "0"
+    assert shard.is_file()
+    shard.unlink()
+    with pytest.raises(ChunkNotFoundError):
+        store.open_array(written, "some")[:32, :32]
