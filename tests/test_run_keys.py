@@ -36,7 +36,7 @@ FIRST: dict[str, tuple[str, str]] = {
     "compute.device": ("cpu", NOTHING),
 }
 ELSEWHERE = {"scenes.simulated", "vectorize.into", "infer.precision", "infer.engine"}
-"""Another scene; goes with the probabilities; both hang on what a look at some windows finds (`test_arithmetic`)."""
+"""Another scene; goes with the probabilities; both hang on what a look at some windows finds (`test_parity`)."""
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ from affine import Affine
 from geotiffs import NORTH_UP_30M, UTM_18N, write_geotiff
 from numpy.typing import NDArray
 from picomodel import PICO_CARD, write_pico
+from typer.testing import CliRunner
 
 from rspipe.models.card import ModelCard
+from rspipe.pipeline.cli import app
 from rspipe.pipeline.cluster import ClusterSpec
 from rspipe.pipeline.progress import Progress
 from rspipe.pipeline.run import run
@@ -120,6 +122,15 @@ def lay_place(root: Path, *scenes: TinyScene, card: ModelCard = CARD, **settings
     place = Place(root)
     place.workflow.write_text(yaml.safe_dump(content))
     return place
+
+
+def told(place: Place, *arguments: str) -> tuple[int, str]:
+    """Run the command line in this process; return its exit code and what it wrote to stderr."""
+    with environment():
+        done = CliRunner().invoke(app, ["run", str(place.workflow), "--output", str(place.out), *arguments])
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.exit_code, done.stderr
 
 
 @contextmanager
