@@ -8,10 +8,13 @@ import pyogrio
 import pytest
 import rasterio
 import rasterio.features
+from numpy.typing import NDArray
 from rasterio.vrt import WarpedVRT
 from test_cli import WORKFLOW, rspipe
 
 pytestmark = pytest.mark.slow
+STRIDE_PX = 256 - 64
+"""Of the shipped model's windows."""
 
 
 def run_on(scenes: Path, out: Path, *settings: str) -> tuple[int, str]:
@@ -19,6 +22,17 @@ def run_on(scenes: Path, out: Path, *settings: str) -> tuple[int, str]:
     done = rspipe("run", WORKFLOW, "--scenes", scenes, "--output", out, "--workers", "1", *more, cwd=out.parent)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
+
+
+def rate_of_change(classes: NDArray[np.uint8], lines: range) -> float:
+    """Return the share of pairs of valid pixels across these rows' and columns' upper and left edges that differ."""
+    differ, there = 0, 0
+    for raster in (classes, classes.T):
+        for line in lines:
+            for one, other in zip(raster[line - 1], raster[line], strict=True) if line < len(raster) else ():
+                differ += int(one != other and 255 not in (one, other))
+                there += int(255 not in (one, other))
+    return differ / there
 
 
 def refusal(scenes: Path, out: Path) -> str:
@@ -44,8 +58,10 @@ def test_new_york_is_published_and_nothing_lies_outside_the_swath(real_data: Pat
     assert outside.any()
     assert not (drawn.astype(bool) & outside).any()
     (raster,) = (tmp_path / "out" / "scenes").glob("*/classes.tif")
-    with rasterio.open(raster) as classes:
-        assert np.all(classes.read(1)[outside] == 255)
+    with rasterio.open(raster) as file:
+        classes = file.read(1)
+    assert np.all(classes[outside] == 255)
+    assert rate_of_change(classes, range(STRIDE_PX, 508, STRIDE_PX)) <= 1.05 * rate_of_change(classes, range(1, 508))
 
 
 def test_paraguay_is_refused_for_want_of_the_sun(real_data: Path, tmp_path: Path) -> None:

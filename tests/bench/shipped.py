@@ -38,10 +38,10 @@ def train_shipped(shipped: Shipped, parts: Split, cell: Cell) -> Outcome:
     Args:
         shipped: the training.
         parts: which patches score, and which of the data set do not.
-        cell: its seed is added to the recipe's own.
+        cell: its seed is taken from the recipe's own: seeds are tried upwards, and the last one tried is shipped.
     """
     config = load_training(shipped.training, shipped.data, [])
-    recipe = config.recipe.model_copy(update={"seed": config.recipe.seed + cell.seed})
+    recipe = config.recipe.model_copy(update={"seed": config.recipe.seed - cell.seed})
     wanted = Wanted(recipe.card_bands, recipe.label_set, config.data.pixel_m)
     named = (*config.data.train, *(config.folds.folders if config.folds else ()), *(config.data.beside or ()))
     # A scene is told by its patch's name: both lists may name the same folder.
