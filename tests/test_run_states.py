@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from killing import DIED, FULL, Death, Fate, ended
 from tinyrun import Place, TinyScene, lay_place, tree
+from watching import Watch
 
 from rspipe.pipeline.layout import Layout
 from rspipe.pipeline.lock import locked
@@ -36,6 +37,7 @@ class Life(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="rspipe-life-"))
         self.place = lay_place(self.folder / "life", SCENES[0])
         self.scenes, self.option, self.weights = {SCENES[0].id}, "", 1
+        self.watch = Watch(self.place.out, "tiny")
 
     def told(self, code: int) -> int:
         """Return an exit code that a run ended with."""
@@ -45,7 +47,9 @@ class Life(RuleBasedStateMachine):
         return self.told(ended(self.place, *self.options, fate=fate))
 
     def teardown(self) -> None:
+        self.watch.end()
         shutil.rmtree(self.folder)
+        assert self.watch.broken == []
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from test_run_states import Life
 
 SEEN: Counter[str] = Counter()
 """How runs ended, over all lives."""
+LOOKS: Counter[str] = Counter()
+"""How often a reader beside the runs found a file there."""
 
 
 class Counted(Life):
@@ -24,6 +26,11 @@ class Counted(Life):
         """Note an exit code."""
         SEEN[f"exit {code}"] += 1
         return code
+
+    def teardown(self) -> None:
+        """Note how often what was published was seen, whole each time."""
+        super().teardown()
+        LOOKS.update(self.watch.looks)
 
 
 def main() -> None:
@@ -45,6 +52,7 @@ def main() -> None:
         ),
     )
     print(", ".join(f"{count} runs ended with {code}" for code, count in sorted(SEEN.items())))
+    print(", ".join(f"{name} was opened {count} times and whole" for name, count in sorted(LOOKS.items())))
 
 
 if __name__ == "__main__":
