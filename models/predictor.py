@@ -28,7 +28,7 @@ class Judged(NamedTuple):
     probabilities: Tensor
     """(B, N, H, W) float32."""
     unfamiliar: Tensor
-    """(B, 1, H, W) float32, distance from the training's pixels: 0 is their middle, at most 1 are 99 % of them."""
+    """(B, 1, H, W) float32, distance from the training's pixels: 0 is their middle; what lies at 1 see `Familiar`."""
 
 
 class Predictor:

@@ -24,7 +24,7 @@ from rspipe.pipeline.reproject import same_crs
 from rspipe.pipeline.sceneentry import SceneEntry
 from rspipe.pipeline.task import Receipt
 
-VERSION = 1
+VERSION = 2
 """Raised when the bytes of an output change; part of every publish task's key."""
 CLASSES = "classes.tif"
 CONFIDENCE = "confidence.tif"

@@ -29,7 +29,7 @@ KINDS: Mapping[RasterName, RasterKind] = {
     "entropy": RasterKind(254, "entropy of the blended probabilities, 1 where all classes are equally likely"),
     "margin": RasterKind(254, "largest blended probability minus the second largest"),
     "disagreement": RasterKind(254, "Jensen-Shannon divergence of what overlapping windows say, in bits, at most 1"),
-    "unfamiliarity": RasterKind(40, "distance from the training's pixels; 1 is what 1 % of those exceed"),
+    "unfamiliarity": RasterKind(40, "distance from the training's pixels; few like them lie beyond 1"),
 }
 
 

@@ -41,14 +41,11 @@ def load_workflow(path: Path, overrides: Overrides | None = None) -> WorkflowCon
         changes = _changes(overrides)
     except YamlError as error:
         raise ConfigError(str(error)) from error
-    try:
-        settings = _anchored(document.content, path.absolute().parent)
-        if overrides.scenes:
-            settings.pop("scenes", None)
-        for change in changes:
-            settings = merged(settings, _anchored(change, Path.cwd()))
-    except SourceError as error:
-        raise ConfigError(f"{path}, or the command line: {error}") from error
+    settings = _trusted(document.content, path.absolute().parent, str(path))
+    if overrides.scenes:
+        settings.pop("scenes", None)
+    for change in changes:
+        settings = merged(settings, _trusted(change, Path.cwd(), "command line"))
     try:
         return checked(WorkflowConfig, document, settings, changes)
     except CatalogError as error:
@@ -67,6 +64,13 @@ def _changes(overrides: Overrides) -> list[Tree]:
     if overrides.workers is not None:
         changes.append({"compute": {"workers": overrides.workers}})
     return changes
+
+
+def _trusted(settings: Tree, folder: Path, said_by: str) -> Tree:
+    try:
+        return _anchored(settings, folder)
+    except SourceError as error:
+        raise ConfigError(f"{said_by}: {error}") from error
 
 
 def _anchored(settings: Tree, folder: Path) -> Tree:

@@ -1,5 +1,6 @@
 """What comes from outside, and would have a run write, read or fetch what nobody meant."""
 
+import os
 import shutil
 import socket
 from dataclasses import replace
@@ -11,7 +12,7 @@ import rasterio
 from tinyrun import TinyScene, environment, lay_place, told, tree
 from typer.testing import CliRunner
 
-from rspipe.pipeline.cli import app
+from rspipe.pipeline.cli import app, main
 
 SCENE = TinyScene(height_px=70, width_px=60)
 
@@ -23,6 +24,7 @@ def test_nothing_that_the_command_line_names_is_fetched(tmp_path: Path) -> None:
         server.settimeout(0.1)
         for given in (f"http://u:s3cret@127.0.0.1:{port}/a.tif?sig=T0KEN", f"/vsicurl/http://127.0.0.1:{port}/a.tif"):
             code, stderr = told(place, "--scenes", given)
+            assert stderr.startswith("rspipe: command line: source ")
             assert (code, "s3cret" in stderr, "T0KEN" in stderr) == (2, False, False), stderr
         code, stderr = told(place, "--set", f"models=[http://127.0.0.1:{port}/card.json]")
         assert code == 2, stderr
@@ -69,3 +71,11 @@ def test_a_working_folder_that_is_a_link_is_refused_before_anything_is_deleted(t
     assert code == 2
     assert "remove the link" in stderr
     assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.txt"]
+
+
+def test_the_command_line_lets_no_coordinate_hang_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROJ_NETWORK", "ON")
+    monkeypatch.setattr("sys.argv", ["rspipe", "schema"])
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ["PROJ_NETWORK"] == "OFF"

@@ -3,7 +3,7 @@
     python -m bench.unfamiliar DATA [--model cloud-thickness] [--most 12]
 
 DATA is the folder of real data. Printed is, per kind of picture, the median distance from the training's pixels, and
-the share of pixels that lie further than 1, which 1 % of the training's own do.
+the share of pixels that lie further than 1, which few of scenes like the training's do; see `Familiar`.
 """
 
 import argparse
